@@ -1,0 +1,1 @@
+"""What a data path costs a training: models, measured loops, reports."""

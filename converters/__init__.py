@@ -1,0 +1,1 @@
+"""NetCDF to sharded Zarr stores: plan, regions, journal, publish."""

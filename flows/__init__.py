@@ -1,0 +1,1 @@
+"""Prefect flows that chain ingest, conversion, training and benchmark."""

@@ -1,0 +1,1 @@
+"""torch streams over converted stores."""

@@ -1,0 +1,28 @@
+"""A fast, proven data path for weather and climate machine learning.
+
+`convert` restructures NetCDF into a store, `stream` feeds the store to torch, `measure` says where the
+time of a training loop went. Each is imported when first used, so that `import maelio` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from maelio.converters.convert import convert
+    from maelio.ledger import measure
+    from maelio.loaders.stream import stream
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "convert", "measure", "stream"]
+
+_HOMES = {
+    "convert": "maelio.converters.convert",
+    "measure": "maelio.ledger",
+    "stream": "maelio.loaders.stream",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'maelio' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,294 @@
+"""The store: what converters write and loaders read. One Zarr v3 group that plain zarr and xarray open.
+
+    store.zarr/
+        zarr.json            written last; a store without it is not published, and nothing opens it
+        fields/zarr.json     one array for all variables that share dimensions and dtype:
+        fields/c/0/0/0/0     (time, variable, latitude, longitude), one file a shard
+        time/, latitude/...  coordinates and everything else the source held, as xarray writes them
+
+An inner chunk is one sample with all variables of its array (cut along `variable` when large), or a block
+of rows when samples are small; a shard holds many of them and ends with their offsets and a CRC-32C.
+
+Source: Zarr v3 core specification; its codec `sharding_indexed`, version 1.0.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil, prod
+from pathlib import Path
+from typing import Any, Self
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from maelio.codecs import Codec
+from maelio.errors import BadData, NotFound
+
+FORMAT = 1
+VARIABLE = "variable"
+JOURNAL = "journal.jsonl"
+ABSENT = np.uint64(2**64 - 1)  # offset and length of an inner chunk that lies outside the array
+
+_CRC_BYTES = 4
+_CRC32C = {"name": "crc32c"}
+_LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
+
+
+@dataclass(frozen=True)
+class StackedArray:
+    """Variables that share dimensions and dtype, stacked on a `variable` axis behind the sample axis.
+
+    Shape: (sample, variable, *rest). `chunk` and `shard` count (rows, variables) of one inner chunk and of
+    one shard; along `rest` both span the whole array.
+    """
+
+    name: str
+    variables: tuple[str, ...]
+    dimensions: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chunk: tuple[int, int]
+    rows_per_shard: int
+    codec: Codec
+
+    @property
+    def samples(self) -> int:
+        return self.shape[0]
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        return self.shape[1:]
+
+    @property
+    def chunk_shape(self) -> tuple[int, ...]:
+        return (*self.chunk, *self.shape[2:])
+
+    @property
+    def rows_per_chunk(self) -> int:
+        return self.chunk[0]
+
+    @property
+    def pieces(self) -> int:
+        """Inner chunks that one row is cut into along `variable`."""
+        return ceil(self.shape[1] / self.chunk[1])
+
+    @property
+    def row_bytes(self) -> int:
+        return prod(self.row_shape) * self.dtype.itemsize
+
+    @property
+    def chunk_bytes(self) -> int:
+        return prod(self.chunk_shape) * self.dtype.itemsize
+
+    @property
+    def chunks_per_shard(self) -> int:
+        return self.rows_per_shard // self.rows_per_chunk * self.pieces
+
+    @property
+    def shards(self) -> int:
+        return ceil(self.samples / self.rows_per_shard)
+
+    @property
+    def fill_value(self) -> float | int:
+        return float("nan") if self.dtype.kind == "f" else 0
+
+    def rows_of(self, shard: int) -> range:
+        start = shard * self.rows_per_shard
+        return range(start, min(start + self.rows_per_shard, self.samples))
+
+    def shard_key(self, shard: int) -> str:
+        return "/".join((self.name, "c", str(shard), *["0"] * (len(self.shape) - 1)))
+
+    def to_zarr(self, attributes: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+        """Zarr v3 array metadata."""
+        sharding: dict[str, Any] = {
+            "chunk_shape": list(self.chunk_shape),
+            "codecs": self.codec.to_zarr(self.dtype),
+            "index_codecs": [_LITTLE, _CRC32C],
+            "index_location": "end",
+        }
+        shard_shape = [self.rows_per_shard, self.pieces * self.chunk[1], *self.shape[2:]]
+        return {
+            "zarr_format": 3,
+            "node_type": "array",
+            "shape": list(self.shape),
+            "data_type": self.dtype.name,
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shard_shape}},
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+            "fill_value": "NaN" if self.dtype.kind == "f" else 0,
+            "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
+            "attributes": dict(attributes),
+            "dimension_names": list(self.dimensions),
+            "storage_transformers": [],
+        }
+
+    @classmethod
+    def from_zarr(cls, name: str, variables: tuple[str, ...], metadata: Mapping[str, Any]) -> Self:
+        """Raises BadData: an array maelio did not write."""
+        try:
+            (sharding,) = (codec["configuration"] for codec in metadata["codecs"])
+            shard_shape = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+            rows, width, *_ = sharding["chunk_shape"]
+            return cls(
+                name=name,
+                variables=variables,
+                dimensions=tuple(metadata["dimension_names"]),
+                shape=tuple(metadata["shape"]),
+                dtype=np.dtype(metadata["data_type"]),
+                chunk=(rows, width),
+                rows_per_shard=shard_shape[0],
+                codec=Codec.from_zarr(sharding["codecs"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadData(f"array {name!r} does not have the layout of a maelio store: {error!r}") from error
+
+
+def pack_index(offsets_and_lengths: NDArray[np.uint64]) -> bytes:
+    """The end of a shard. Shape: (chunk, 2), bytes from the start of the shard; ABSENT twice where empty."""
+    index = offsets_and_lengths.astype("<u8").tobytes()
+    return index + google_crc32c.value(index).to_bytes(_CRC_BYTES, "little")
+
+
+def index_bytes(chunks: int) -> int:
+    return chunks * 16 + _CRC_BYTES
+
+
+def unpack_index(stored: bytes) -> NDArray[np.uint64]:
+    """Shape: (chunk, 2). Raises BadData: the checksum does not fit."""
+    index, checksum = stored[:-_CRC_BYTES], stored[-_CRC_BYTES:]
+    if google_crc32c.value(index) != int.from_bytes(checksum, "little"):
+        raise BadData("the shard's index does not match its checksum")
+    return np.frombuffer(index, "<u8").reshape(-1, 2).astype(np.uint64)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True, ser_json_inf_nan="strings")
+
+
+class Statistics(_Frozen):
+    """Of one variable over all axes but the vertical one: shape (level,), or one value without levels.
+
+    Unit: the variable's. `count` are present values, `missing` are NaN; without any present value
+    the other entries are NaN. `std` is the population's (divided by `count`).
+    """
+
+    count: tuple[int, ...]
+    missing: tuple[int, ...]
+    min: tuple[float, ...]
+    max: tuple[float, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class Shard(_Frozen):
+    """What a shard file must be. `crc32c` is of the whole file, in hexadecimal."""
+
+    bytes: int
+    crc32c: str
+
+
+class Stack(_Frozen):
+    """What the store knows of one stacked array, beyond its Zarr metadata."""
+
+    variables: tuple[str, ...]
+    statistics: dict[str, Statistics]
+    shards: tuple[Shard, ...]
+
+
+class SourceVariable(_Frozen):
+    """A variable of the source: the array it stands in, and its dimensions and attributes as found there."""
+
+    array: str
+    dimensions: tuple[str, ...]
+    attributes: dict[str, JsonValue]
+
+
+class SourceFile(_Frozen):
+    path: str
+    bytes: int
+    modified_ns: int
+
+
+class Contents(_Frozen):
+    """The entry `maelio` among the group's attributes."""
+
+    format: int = FORMAT
+    version: str
+    sample_dimension: str
+    stacks: dict[str, Stack]
+    variables: dict[str, SourceVariable]
+    attributes: dict[str, JsonValue]
+    sources: tuple[SourceFile, ...]
+    options: dict[str, JsonValue]
+
+
+@dataclass(frozen=True)
+class Store:
+    """A published store, known from its root metadata alone: nothing else is read to open it."""
+
+    path: Path
+    contents: Contents
+    metadata: dict[str, dict[str, Any]]
+    digest: str
+
+    @cached_property
+    def arrays(self) -> dict[str, StackedArray]:
+        return {
+            name: StackedArray.from_zarr(name, stack.variables, self.metadata[name])
+            for name, stack in self.contents.stacks.items()
+        }
+
+    @property
+    def samples(self) -> int:
+        return next(iter(self.arrays.values())).samples
+
+    def shard_files(self) -> Iterator[tuple[Path, Shard]]:
+        for name, stack in self.contents.stacks.items():
+            for number, shard in enumerate(stack.shards):
+                yield self.path / self.arrays[name].shard_key(number), shard
+
+
+def group_metadata(
+    contents: Contents, attributes: Mapping[str, JsonValue], arrays: Mapping[str, JsonValue]
+) -> bytes:
+    """The root `zarr.json`: with it in place, the store is published. `arrays` is consolidated metadata."""
+    group = {
+        "zarr_format": 3,
+        "node_type": "group",
+        "attributes": {**attributes, "maelio": contents.model_dump(mode="json")},
+        "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": dict(arrays)},
+    }
+    return json.dumps(group, indent=1, allow_nan=False).encode()
+
+
+def open_store(path: str | Path) -> Store:
+    """Read the root metadata of a published store.
+
+    Raises:
+        NotFound: there is nothing at `path`.
+        BadData: the conversion was not finished, or this is not a maelio store.
+    """
+    path = Path(path)
+    root = path / "zarr.json"
+    try:
+        text = root.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        if (path / JOURNAL).exists():
+            raise BadData(f"{path}: the conversion was not finished; run it again to go on") from None
+        if path.exists():
+            raise BadData(f"{path} is not a maelio store: it has no zarr.json") from None
+        raise NotFound(f"{path}: no such store") from None
+    try:
+        group = json.loads(text)
+        contents = Contents.model_validate(group["attributes"]["maelio"])
+        metadata = group["consolidated_metadata"]["metadata"]
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        reason = "no maelio entry" if isinstance(error, KeyError) else f"{type(error).__name__} in zarr.json"
+        raise BadData(f"{path} is not a maelio store: {reason}") from error
+    if contents.format != FORMAT:
+        raise BadData(f"{path}: store format {contents.format}, this maelio reads {FORMAT}")
+    return Store(path, contents, metadata, digest=f"crc32c:{google_crc32c.value(text):08x}")

@@ -1,0 +1,1 @@
+"""CliMetLab datasets behind an unchanged `cml.load_dataset(...)`."""
