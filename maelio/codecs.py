@@ -1,5 +1,6 @@
 """How one inner chunk of a store becomes bytes, and comes back straight into a caller's array."""
 
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -7,6 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numcodecs import blosc
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from maelio.errors import BadData
 
@@ -14,7 +16,8 @@ CodecName = Literal["none", "lz4", "zstd"]
 CODECS: tuple[CodecName, ...] = get_args(CodecName)
 
 _LEVELS: dict[str, int] = {"lz4": 5, "zstd": 1}
-_BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
+_BYTES: dict[str, JsonValue] = {"name": "bytes", "configuration": {"endian": "little"}}
+_BLOSC_HEADER = struct.Struct("<4xI4xI")  # bytes decoded, bytes stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,33 +32,35 @@ class Codec:
 
     name: CodecName = "lz4"
 
-    def encode(self, chunk: NDArray[Any]) -> memoryview:
+    def encode(self, chunk: NDArray[Any]) -> bytes:
         if self.name == "none":
-            return chunk.reshape(-1).view(np.uint8).data
-        packed = blosc.compress(chunk, self.name.encode(), _LEVELS[self.name], blosc.SHUFFLE, 0)
-        return memoryview(packed)
+            return chunk.tobytes()
+        return bytes(blosc.compress(chunk, self.name.encode(), _LEVELS[self.name], blosc.SHUFFLE, 0))
 
-    def decode(self, stored: memoryview, out: NDArray[Any]) -> None:
+    def decode(self, stored: bytes | memoryview, out: NDArray[Any]) -> None:
         """Fill `out`, C-contiguous and of the chunk's dtype, from `stored`.
 
         Raises:
             BadData: `stored` is not a chunk of `out.nbytes` bytes written with this codec.
         """
         if self.name == "none":
-            if stored.nbytes != out.nbytes:
-                raise BadData(f"a chunk holds {stored.nbytes} bytes, wanted {out.nbytes}")
+            if len(stored) != out.nbytes:
+                raise BadData(f"a chunk holds {len(stored)} bytes, wanted {out.nbytes}")
             out.reshape(-1).view(np.uint8)[:] = np.frombuffer(stored, np.uint8)
             return
         try:
+            # Blosc itself believes its header: it reads past the end of what was cut short
+            if _BLOSC_HEADER.unpack_from(stored) != (out.nbytes, len(stored)):
+                raise ValueError(f"its header does not announce {out.nbytes} bytes")
             blosc.decompress(stored, out)
-        except (RuntimeError, ValueError) as error:
-            raise BadData(f"a chunk of {stored.nbytes} bytes is not valid Blosc data: {error}") from error
+        except (RuntimeError, ValueError, struct.error) as error:
+            raise BadData(f"a chunk of {len(stored)} bytes is not valid Blosc data: {error}") from error
 
-    def to_zarr(self, dtype: np.dtype[Any]) -> list[dict[str, Any]]:
+    def to_zarr(self, dtype: np.dtype[Any]) -> list[dict[str, JsonValue]]:
         """The `codecs` entry of Zarr array metadata for chunks of `dtype`."""
         if self.name == "none":
             return [_BYTES]
-        configuration = {
+        configuration: dict[str, JsonValue] = {
             "typesize": dtype.itemsize,
             "cname": self.name,
             "clevel": _LEVELS[self.name],

@@ -1,10 +1,12 @@
 """The store: what converters write and loaders read. One Zarr v3 group that plain zarr and xarray open.
 
     store.zarr/
-        zarr.json            written last; a store without it is not published, and nothing opens it
+        zarr.json            the group: source attributes, and `Contents` under the key `maelio`
         fields/zarr.json     one array for all variables that share dimensions and dtype:
         fields/c/0/0/0/0     (time, variable, latitude, longitude), one file a shard
         time/, latitude/...  coordinates and everything else the source held, as xarray writes them
+
+It is built in `store.zarr.part/` beside it and appears under its name in one rename: whatever opens is whole.
 
 An inner chunk is one sample with all variables of its array (cut along `variable` when large), or a block
 of rows when samples are small; a shard holds many of them and ends with their offsets and a CRC-32C.
@@ -26,16 +28,15 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from maelio.codecs import Codec
-from maelio.errors import BadData, NotFound
+from maelio.errors import BadData, NotFound, NotPermitted
 
 FORMAT = 1
 VARIABLE = "variable"
-JOURNAL = "journal.jsonl"
 ABSENT = np.uint64(2**64 - 1)  # offset and length of an inner chunk that lies outside the array
 
 _CRC_BYTES = 4
-_CRC32C = {"name": "crc32c"}
-_LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
+_CRC32C: dict[str, JsonValue] = {"name": "crc32c"}
+_LITTLE: dict[str, JsonValue] = {"name": "bytes", "configuration": {"endian": "little"}}
 
 
 @dataclass(frozen=True)
@@ -105,24 +106,24 @@ class StackedArray:
 
     def to_zarr(self, attributes: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         """Zarr v3 array metadata."""
-        sharding: dict[str, Any] = {
-            "chunk_shape": list(self.chunk_shape),
-            "codecs": self.codec.to_zarr(self.dtype),
+        sharding: dict[str, JsonValue] = {
+            "chunk_shape": [*self.chunk_shape],
+            "codecs": [*self.codec.to_zarr(self.dtype)],
             "index_codecs": [_LITTLE, _CRC32C],
             "index_location": "end",
         }
-        shard_shape = [self.rows_per_shard, self.pieces * self.chunk[1], *self.shape[2:]]
+        shard_shape: list[JsonValue] = [self.rows_per_shard, self.pieces * self.chunk[1], *self.shape[2:]]
         return {
             "zarr_format": 3,
             "node_type": "array",
-            "shape": list(self.shape),
+            "shape": [*self.shape],
             "data_type": self.dtype.name,
             "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shard_shape}},
             "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
             "fill_value": "NaN" if self.dtype.kind == "f" else 0,
             "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
             "attributes": dict(attributes),
-            "dimension_names": list(self.dimensions),
+            "dimension_names": [*self.dimensions],
             "storage_transformers": [],
         }
 
@@ -150,7 +151,8 @@ class StackedArray:
 def pack_index(offsets_and_lengths: NDArray[np.uint64]) -> bytes:
     """The end of a shard. Shape: (chunk, 2), bytes from the start of the shard; ABSENT twice where empty."""
     index = offsets_and_lengths.astype("<u8").tobytes()
-    return index + google_crc32c.value(index).to_bytes(_CRC_BYTES, "little")
+    checksum: int = google_crc32c.value(index)
+    return index + checksum.to_bytes(_CRC_BYTES, "little")
 
 
 def index_bytes(chunks: int) -> int:
@@ -200,11 +202,15 @@ class Stack(_Frozen):
 
 
 class SourceVariable(_Frozen):
-    """A variable of the source: the array it stands in, and its dimensions and attributes as found there."""
+    """A variable of the source: the array it stands in, and its dimensions and attributes as found there.
+
+    `encoding` is how the source held it: dtype, fill value, scale and offset. The store has decoded values.
+    """
 
     array: str
     dimensions: tuple[str, ...]
     attributes: dict[str, JsonValue]
+    encoding: dict[str, JsonValue]
 
 
 class SourceFile(_Frozen):
@@ -255,14 +261,19 @@ class Store:
 def group_metadata(
     contents: Contents, attributes: Mapping[str, JsonValue], arrays: Mapping[str, JsonValue]
 ) -> bytes:
-    """The root `zarr.json`: with it in place, the store is published. `arrays` is consolidated metadata."""
+    """The root `zarr.json`, without which nothing opens. `arrays` is consolidated metadata, as xarray wrote it."""
     group = {
         "zarr_format": 3,
         "node_type": "group",
-        "attributes": {**attributes, "maelio": contents.model_dump(mode="json")},
+        "attributes": {**attributes, "maelio": json.loads(contents.model_dump_json())},
         "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": dict(arrays)},
     }
-    return json.dumps(group, indent=1, allow_nan=False).encode()
+    return json.dumps(group, indent=1).encode()
+
+
+def unfinished(target: Path) -> Path:
+    """Where the store that will stand at `target` is built."""
+    return target.with_name(f"{target.name}.part")
 
 
 def open_store(path: str | Path) -> Store:
@@ -270,18 +281,21 @@ def open_store(path: str | Path) -> Store:
 
     Raises:
         NotFound: there is nothing at `path`.
-        BadData: the conversion was not finished, or this is not a maelio store.
+        NotPermitted: it may not be read.
+        BadData: this is not a maelio store, or one of another format.
     """
     path = Path(path)
     root = path / "zarr.json"
     try:
         text = root.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        if (path / JOURNAL).exists():
-            raise BadData(f"{path}: the conversion was not finished; run it again to go on") from None
         if path.exists():
             raise BadData(f"{path} is not a maelio store: it has no zarr.json") from None
+        if unfinished(path).exists():
+            raise NotFound(f"{path}: its conversion was not finished; run it again to go on") from None
         raise NotFound(f"{path}: no such store") from None
+    except PermissionError as error:
+        raise NotPermitted(f"{root}: {error.strerror}") from error
     try:
         group = json.loads(text)
         contents = Contents.model_validate(group["attributes"]["maelio"])

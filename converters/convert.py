@@ -1,0 +1,169 @@
+"""Convert files to a store: describe, plan, regions in threads, publish."""
+
+import errno
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from maelio.converters.dimensions import check_times, in_step, is_time, line_up, sample_dimension
+from maelio.converters.journal import Journal, open_journal
+from maelio.converters.merge import check_alike, merge_carried
+from maelio.converters.plan import Options, Plan, Region, make_plan, select
+from maelio.converters.publish import publish
+from maelio.converters.region import Done, convert_region
+from maelio.converters.source import Source, auxiliary, describe, read_raw
+from maelio.errors import BadData, BadRequest, NotPermitted
+from maelio.store import Store, open_store, unfinished
+
+log = logging.getLogger(__name__)
+
+DEFAULTS = Options()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a conversion is. `bytes` are decoded ones; `resumed_regions` were done by an earlier run."""
+
+    regions_done: int
+    regions: int
+    bytes_done: int
+    bytes: int
+    resumed_regions: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Work:
+    plan: Plan
+    carried: dict[str, xr.Variable]
+
+
+def plan_conversion(sources: Sequence[str | Path], target: str | Path, options: Options = DEFAULTS) -> Plan:
+    """What `convert` would do. Reads headers and coordinates, writes nothing.
+
+    Raises:
+        BadRequest: the target exists, or the request does not fit the files.
+        NotFound, NotPermitted, BadData, Inconsistent: see `maelio.errors`; the message names the file.
+    """
+    return _prepare(sources, Path(target), options).plan
+
+
+def convert(
+    sources: Sequence[str | Path],
+    target: str | Path,
+    options: Options = DEFAULTS,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+) -> Store:
+    """Restructure NetCDF files into a store at `target`.
+
+    The store appears under its name when it is whole. Interrupted or killed before, the same call goes on
+    where the last one stopped; what it had written lies in `target.part`.
+
+    Raises: as `plan_conversion`; NotPermitted: the target cannot be written.
+    """
+    target = Path(target).absolute()
+    work = _prepare(sources, target, options)
+    folder = unfinished(target)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open_journal(folder, work.plan) as journal:
+            done = _run(work.plan, journal, folder, progress or (lambda _: None))
+            _check_unchanged(work.plan)
+            publish(work.plan, work.carried, done, folder, target)
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    return open_store(target)
+
+
+def _prepare(sources: Sequence[str | Path], target: Path, options: Options) -> _Work:
+    if target.exists() and not options.overwrite:
+        raise BadRequest(f"{target} exists; --overwrite replaces it")
+    if not sources:
+        raise BadRequest("no source files")
+    described = [describe(Path(source)) for source in sources]
+    first = described[0]
+    dimension = sample_dimension(first, options.samples)
+    for source in described[1:]:
+        if dimension not in source.sizes:
+            raise BadRequest(f"{source.path}: no dimension {dimension!r}, the first file has it")
+    if not all(source.sizes[dimension] for source in described):
+        empty = next(source for source in described if not source.sizes[dimension])
+        raise BadData(f"{empty.path}: dimension {dimension!r} has length 0")
+    stacked, names = select(first, options.variables, dimension, auxiliary(first.variables))
+    check_alike(described, stacked, dimension)
+    values = [read_raw(source, [name for name in names if name in source.variables]) for source in described]
+    times = _times(described, values, dimension)
+    order, samples = line_up(described, times, dimension)
+    described = [described[file] for file in order]
+    values = [values[file] for file in order]
+    if times is not None:
+        check_times(described, [times[file] for file in order], allow_gaps=options.allow_gaps)
+    carried = merge_carried(described, values, names, dimension)
+    return _Work(make_plan(described, samples, stacked, options), carried)
+
+
+def _times(
+    sources: Sequence[Source], values: Sequence[dict[str, NDArray[np.float64]]], dimension: str
+) -> list[NDArray[np.float64]] | None:
+    if dimension not in values[0] or not is_time(sources[0], dimension):
+        return None
+    shifts = in_step(sources, dimension)
+    return [held[dimension].astype(np.float64) + shift for held, shift in zip(values, shifts, strict=True)]
+
+
+def _run(plan: Plan, journal: Journal, folder: Path, progress: Callable[[Progress], None]) -> list[Done]:
+    todo = [region for region in plan.regions if (region.array.name, region.shard) not in journal.done]
+    done = list(journal.done.values())
+    total = sum(region.bytes for region in plan.regions)
+    finished = total - sum(region.bytes for region in todo)
+    for name, reason in plan.slow().items():
+        log.warning("%s is read through its own library: %s", name, reason)
+
+    def report() -> None:
+        progress(Progress(len(done), len(plan.regions), finished, total, len(journal.done)))
+
+    report()
+    stop = threading.Event()
+    with ThreadPoolExecutor(plan.options.threads, "maelio-convert") as pool:
+        running: dict[Future[Done], Region] = {
+            pool.submit(
+                convert_region, region, plan.sources, plan.levels[region.array.name], folder, stop
+            ): region
+            for region in todo
+        }
+        try:
+            while running:
+                ready, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in ready:
+                    region = running.pop(future)
+                    journal.commit(future.result())
+                    done.append(future.result())
+                    finished += region.bytes
+                    report()
+        except BaseException:
+            stop.set()
+            for future in running:
+                future.cancel()
+            raise
+    return done
+
+
+def _check_unchanged(plan: Plan) -> None:
+    for source in plan.sources:
+        status = os.stat(source.path)
+        if (status.st_size, status.st_mtime_ns) != (source.bytes, source.modified_ns):
+            raise BadData(f"{source.path} changed while it was converted; nothing was published")
+
+
+def _cannot_write(target: Path, error: OSError) -> Exception:
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return NotPermitted(f"{target} cannot be written: {error.strerror} ({error.filename})")
+    return error

@@ -1,0 +1,137 @@
+"""The sample axis: which dimension it is, and how files line up along it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import cftime
+import numpy as np
+from numpy.typing import NDArray
+
+from maelio.converters.source import Source
+from maelio.errors import BadRequest, Inconsistent
+
+_GAP = 1.5  # a step longer than this many median steps is a gap; months differ by less
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """`starts` are the first sample of each file, and the end of the last one."""
+
+    dimension: str
+    starts: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        return self.starts[-1]
+
+
+def sample_dimension(source: Source, wanted: str | None) -> str:
+    """The dimension to draw samples from: the wanted one, else time, else the unlimited one.
+
+    Raises BadRequest: it is not there, or cannot be told.
+    """
+    sizes = source.sizes
+    if wanted is not None:
+        if wanted not in sizes:
+            raise BadRequest(f"{source.path}: no dimension {wanted!r}; there are {', '.join(sizes)}")
+        return wanted
+    times = [name for name in sizes if name in source.variables and is_time(source, name)]
+    for candidates in (times, sorted(source.unlimited & sizes.keys())):
+        if len(candidates) == 1:
+            return candidates[0]
+    raise BadRequest(
+        f"{source.path}: which dimension are the samples? name it with --samples: {', '.join(sizes)}"
+    )
+
+
+def is_time(source: Source, name: str) -> bool:
+    """A coordinate in units like "hours since 1970-01-01" (CF 1.11, section 4.4)."""
+    return " since " in str(source.variables[name].attributes.get("units", ""))
+
+
+def line_up(
+    sources: Sequence[Source], times: Sequence[NDArray[np.float64]] | None, dimension: str
+) -> tuple[list[int], Samples]:
+    """The order of the files along the sample axis, by time where there is one, else as given."""
+    order = list(range(len(sources)))
+    if times is not None:
+        order.sort(key=lambda file: float(times[file][0]))
+    starts = [0]
+    for file in order:
+        starts.append(starts[-1] + sources[file].sizes[dimension])
+    return order, Samples(dimension, tuple(starts))
+
+
+def check_times(sources: Sequence[Source], times: Sequence[NDArray[np.float64]], *, allow_gaps: bool) -> None:
+    """Every step goes forward, and none is far longer than the others.
+
+    Raises Inconsistent: naming the file and the step, for a duplicate, a step back, or a gap.
+    """
+    values = np.concatenate(times)
+    owners = np.repeat(np.arange(len(times)), [len(part) for part in times])
+    steps = np.diff(values)
+    if not np.isfinite(values).all():
+        file = sources[owners[np.flatnonzero(~np.isfinite(values))[0]]].path
+        raise Inconsistent(f"{file}: a time is missing")
+    if (steps <= 0).any():
+        at = int(np.flatnonzero(steps <= 0)[0])
+        what = "occurs twice" if steps[at] == 0 else "comes after a later one"
+        raise Inconsistent(
+            f"{sources[owners[at + 1]].path}: time {values[at + 1]:g} {what} (also look at {sources[owners[at]].path.name})"
+        )
+    if not allow_gaps and len(steps) > 1 and (steps > _GAP * np.median(steps)).any():
+        at = int(np.flatnonzero(steps > _GAP * np.median(steps))[0])
+        raise Inconsistent(
+            f"{sources[owners[at + 1]].path}: a gap of {steps[at]:g} before time {values[at + 1]:g}, other steps are "
+            f"{np.median(steps):g}; --allow-gaps takes it"
+        )
+
+
+def epoch_shift(units: str, reference: str, calendar: str) -> float:
+    """What to add to times in `units` so that they count from the epoch of `reference`.
+
+    Raises ValueError: the two count in different steps, or cannot be read.
+    """
+    if units == reference:
+        return 0.0
+    step, _, _ = units.partition(" since ")
+    wanted, _, _ = reference.partition(" since ")
+    if step.strip() != wanted.strip():
+        raise ValueError(f"steps of {step!r}, wanted {wanted!r}")
+    return float(cftime.date2num(cftime.num2date(0, units, calendar), reference, calendar))
+
+
+def in_step(sources: Sequence[Source], name: str) -> list[float]:
+    """The shift of each file's time coordinate onto the first file's epoch.
+
+    Raises Inconsistent: calendars differ, or units that cannot be brought together.
+    """
+    first = sources[0].variables[name].attributes
+    shifts = []
+    for source in sources:
+        found = source.variables[name].attributes
+        _same(source, name, "calendar", found, first, "standard")
+        try:
+            shifts.append(
+                epoch_shift(str(found["units"]), str(first["units"]), str(first.get("calendar", "standard")))
+            )
+        except (ValueError, KeyError) as error:
+            raise Inconsistent(
+                f"{source.path}: variable {name!r} has units {found.get('units')!r}: {error}"
+            ) from error
+    return shifts
+
+
+def _same(
+    source: Source,
+    name: str,
+    key: str,
+    found: Mapping[str, object],
+    wanted: Mapping[str, object],
+    default: str,
+) -> None:
+    if found.get(key, default) != wanted.get(key, default):
+        raise Inconsistent(
+            f"{source.path}: variable {name!r} has {key} {found.get(key, default)!r}, "
+            f"wanted {wanted.get(key, default)!r} as in the first file"
+        )

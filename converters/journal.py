@@ -1,0 +1,111 @@
+"""What is done already: one line a committed region, so that a conversion killed anywhere goes on from there.
+
+The first line names the plan; a line that was cut off in the middle is ignored, and so is a region whose
+file no longer has the size and checksum it was committed with.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+
+import google_crc32c
+
+from maelio.converters.moments import Moments
+from maelio.converters.plan import Plan
+from maelio.converters.region import Done
+from maelio.errors import BadRequest
+from maelio.store import Shard
+
+_NAME = "journal.jsonl"
+_READ = 2**22
+
+
+class Journal:
+    """Append-only, safe to use from many threads. `done` are the regions committed by earlier runs."""
+
+    def __init__(self, fd: int, done: dict[tuple[str, int], Done]) -> None:
+        self._fd = fd
+        self._lock = Lock()
+        self.done = done
+
+    def commit(self, done: Done) -> None:
+        entry = {
+            "array": done.array,
+            "shard": done.shard,
+            "file": done.file.model_dump(),
+            "moments": [part.to_json() for part in done.moments],
+        }
+        with self._lock:
+            _append(self._fd, entry)
+
+
+@contextmanager
+def open_journal(folder: Path, plan: Plan) -> Iterator[Journal]:
+    """The journal of `plan` in `folder`, held against other processes while open.
+
+    Raises BadRequest: another process is converting here, or the folder holds another plan's work.
+    """
+    fd = os.open(folder / _NAME, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o666)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadRequest(f"{folder}: another process is converting here") from None
+        entries = list(_entries(fd))
+        if not entries:
+            os.ftruncate(fd, 0)
+            _append(fd, {"plan": plan.digest})
+        elif entries[0].get("plan") != plan.digest:
+            raise BadRequest(
+                f"{folder} holds an unfinished conversion of other sources or options; repeat those, or remove it"
+            )
+        yield Journal(fd, {(done.array, done.shard): done for done in _intact(entries[1:], plan, folder)})
+    finally:
+        os.close(fd)
+
+
+def close_journal(folder: Path) -> None:
+    """Remove the journal: the conversion is complete."""
+    (folder / _NAME).unlink()
+
+
+def file_checksum(path: Path) -> Shard:
+    """Size and CRC-32C of a file. Raises OSError."""
+    checksum, size = 0, 0
+    with open(path, "rb", buffering=0) as file:
+        while part := file.read(_READ):
+            checksum = google_crc32c.extend(checksum, part)
+            size += len(part)
+    return Shard(bytes=size, crc32c=f"{checksum:08x}")
+
+
+def _append(fd: int, entry: dict[str, object]) -> None:
+    os.write(fd, (json.dumps(entry) + "\n").encode())
+
+
+def _entries(fd: int) -> Iterator[dict[str, object]]:
+    with open(os.dup(fd), "rb") as file:
+        file.seek(0)
+        for line in file:
+            if not line.endswith(b"\n"):
+                os.ftruncate(fd, file.tell() - len(line))  # a torn line would spoil the next one
+                return
+            yield json.loads(line)
+
+
+def _intact(entries: list[dict[str, object]], plan: Plan, folder: Path) -> Iterator[Done]:
+    arrays = {array.name: array for array in plan.arrays}
+    for entry in entries:
+        done = Done(
+            array=str(entry["array"]),
+            shard=int(str(entry["shard"])),
+            file=Shard.model_validate(entry["file"]),
+            moments=tuple(Moments.from_json(part) for part in entry["moments"]),  # type: ignore[attr-defined]
+        )
+        path = folder / arrays[done.array].shard_key(done.shard)
+        if path.exists() and file_checksum(path) == done.file:
+            yield done

@@ -1,0 +1,44 @@
+"""How samples are laid out: pure arithmetic on sizes, the reasons are the measured costs.
+
+row      one sample, all variables of an array              7 KiB ... 1 GiB
+chunk    one row; a block of rows when rows are small; a part of a row when it is large
+shard    as many chunks as fit `shard_bytes`: one file, one region of work
+"""
+
+from math import ceil, log2
+
+CHUNK_BYTES = 2**20  # what small rows are gathered to, and the least a large row is cut into
+SMALL_ROW = 64 * 2**10
+LARGE_ROW = 4 * 2**20
+
+
+def rows_per_chunk(row_bytes: int, samples: int) -> int:
+    """Rows of one inner chunk: a power of two near 1 MiB for small rows, else one."""
+    if row_bytes >= SMALL_ROW:
+        return 1
+    wanted: int = 2 ** round(log2(CHUNK_BYTES / row_bytes))
+    return min(wanted, samples)
+
+
+def variables_per_chunk(row_bytes: int, variables: int) -> int:
+    """Variables of one inner chunk: all, but for large rows the fewest that divide them and make 1 MiB."""
+    if row_bytes <= LARGE_ROW:
+        return variables
+    one = row_bytes / variables
+    return next(
+        width for width in range(1, variables + 1) if variables % width == 0 and width * one >= CHUNK_BYTES
+    )
+
+
+def rows_per_shard(row_bytes: int, samples: int, chunk_rows: int, shard_bytes: int, source_rows: int) -> int:
+    """Rows of one shard: whole chunks up to `shard_bytes`, at least one chunk, at most all samples.
+
+    A multiple of `source_rows`, the rows of a source chunk, where that fits: then each source chunk is
+    decompressed once.
+    """
+    most = max(shard_bytes // row_bytes // chunk_rows, 1) * chunk_rows
+    everything = ceil(samples / chunk_rows) * chunk_rows
+    if most >= everything:
+        return everything
+    aligned = most // source_rows * source_rows // chunk_rows * chunk_rows
+    return aligned if aligned and aligned % source_rows == 0 else most

@@ -1,0 +1,144 @@
+"""Make a finished conversion a store: coordinates and metadata, the root last, then its name."""
+
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr.storage
+from pydantic import JsonValue
+from zarr.errors import UnstableSpecificationWarning
+
+import maelio
+from maelio.attributes import natural, typed
+from maelio.converters.journal import close_journal
+from maelio.converters.moments import join
+from maelio.converters.plan import Plan
+from maelio.converters.region import Done
+from maelio.converters.source import PACKING, Variable
+from maelio.files import write_atomically
+from maelio.store import Contents, SourceFile, SourceVariable, Stack, StackedArray, group_metadata
+
+
+def publish(
+    plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done], folder: Path, target: Path
+) -> None:
+    """Write what surrounds the shards into `folder`, then let it stand at `target`, in place of what is there."""
+    metadata: dict[str, JsonValue] = {}
+    names = {
+        array.dimensions[1]: xr.Variable(array.dimensions[1], np.array(array.variables, object))
+        for array in plan.arrays
+    }
+    for key, content in encode({**carried, **names}).items():
+        path = folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        if path.name == "zarr.json":
+            metadata[str(Path(key).parent)] = json.loads(content)
+    for array in plan.arrays:
+        metadata[array.name] = array.to_zarr(_attributes(plan, array, carried))
+        write_atomically(
+            folder / array.name / "zarr.json", json.dumps(metadata[array.name], indent=1).encode()
+        )
+    root = group_metadata(contents(plan, carried, done), natural(plan.sources[0].attributes), metadata)
+    write_atomically(folder / "zarr.json", root)
+    _rename(folder, target)
+    close_journal(target)
+
+
+def contents(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done]) -> Contents:
+    first = plan.sources[0]
+    stacked = {
+        name: _stacked(first.variables[name], array) for array in plan.arrays for name in array.variables
+    }
+    plain = {name: _carried(first.variables[name]) for name in carried}
+    return Contents(
+        version=maelio.__version__,
+        sample_dimension=plan.samples.dimension,
+        stacks={array.name: _stack(plan, array, done) for array in plan.arrays},
+        variables={
+            name: (plain | stacked)[name] for name in first.variables if name in plain or name in stacked
+        },
+        attributes=typed(first.attributes),
+        sources=tuple(
+            SourceFile(path=str(source.path), bytes=source.bytes, modified_ns=source.modified_ns)
+            for source in plan.sources
+        ),
+        options={"codec": plan.options.codec, "variables": [*plan.stacked]},
+    )
+
+
+def _stacked(variable: Variable, array: StackedArray) -> SourceVariable:
+    kept = {key: value for key, value in variable.attributes.items() if key not in PACKING}
+    packing = {key: value for key, value in variable.attributes.items() if key in PACKING}
+    return SourceVariable(
+        array=array.name,
+        dimensions=variable.dimensions,
+        attributes=typed(kept),
+        encoding=typed({"dtype": variable.stored.name, **packing}),
+    )
+
+
+def _carried(variable: Variable) -> SourceVariable:
+    return SourceVariable(
+        array=variable.name,
+        dimensions=variable.dimensions,
+        attributes=typed(variable.attributes),
+        encoding={},
+    )
+
+
+def _stack(plan: Plan, array: StackedArray, done: Sequence[Done]) -> Stack:
+    parts = sorted((part for part in done if part.array == array.name), key=lambda part: part.shard)
+    level = plan.levels[array.name]
+    levels = array.shape[array.dimensions.index(level)] if level else 1
+    return Stack(
+        variables=array.variables,
+        statistics={
+            variable: join((part.moments[number] for part in parts), levels).statistics()
+            for number, variable in enumerate(array.variables)
+        },
+        shards=tuple(part.file for part in parts),
+    )
+
+
+def _attributes(plan: Plan, array: StackedArray, carried: Mapping[str, xr.Variable]) -> dict[str, JsonValue]:
+    """For readers that know Zarr alone: the variables' own attributes, and the coordinates by CF's rule."""
+    attributes = {name: plan.sources[0].variables[name].attributes for name in array.variables}
+    named = {word for found in attributes.values() for word in str(found.get("coordinates", "")).split()}
+    coordinates = " ".join(sorted(named & carried.keys()))
+    shown: dict[str, JsonValue] = {
+        "variables": {
+            name: natural({k: v for k, v in found.items() if k not in PACKING})
+            for name, found in attributes.items()
+        }
+    }
+    return shown | ({"coordinates": coordinates} if coordinates else {})
+
+
+def encode(variables: Mapping[str, xr.Variable]) -> dict[str, bytes]:
+    """The files of small variables as xarray writes them to Zarr v3, by key below the root."""
+    memory: dict[str, Any] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", UnstableSpecificationWarning
+        )  # text: Zarr v3 has no final dtype for it
+        xr.Dataset(dict(variables)).to_zarr(
+            zarr.storage.MemoryStore(memory), zarr_format=3, consolidated=False
+        )
+    return {key: value.to_bytes() for key, value in memory.items() if "/" in key}
+
+
+def _rename(folder: Path, target: Path) -> None:
+    if not target.exists():
+        os.rename(folder, target)
+        return
+    old = target.with_name(f"{target.name}.old-{os.getpid()}")
+    os.rename(target, old)
+    os.rename(folder, target)
+    shutil.rmtree(old)
