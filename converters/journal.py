@@ -7,6 +7,7 @@ file no longer has the size and checksum it was committed with.
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ class Journal:
         self._fd = fd
         self._lock = Lock()
         self.done = done
+        self.committed = len(done)
 
     def commit(self, done: Done) -> None:
         entry = {
@@ -41,31 +43,53 @@ class Journal:
         }
         with self._lock:
             _append(self._fd, entry)
+            self.committed += 1
 
 
 @contextmanager
 def open_journal(folder: Path, plan: Plan) -> Iterator[Journal]:
     """The journal of `plan` in `folder`, held against other processes while open.
 
-    Raises BadRequest: another process is converting here, or the folder holds another plan's work.
+    A run that ends without any region to keep leaves no folder behind.
+
+    Raises BadRequest: another process is converting here; or the folder holds something else, or the work
+        of another plan, which only `overwrite` discards.
     """
+    if not (folder / _NAME).exists() and any(folder.iterdir()):
+        raise BadRequest(f"{folder} is in the way: it is not an unfinished conversion; move it")
     fd = os.open(folder / _NAME, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o666)
+    journal: Journal | None = None
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadRequest(f"{folder}: another process is converting here") from None
-        entries = list(_entries(fd))
-        if not entries:
-            os.ftruncate(fd, 0)
-            _append(fd, {"plan": plan.digest})
-        elif entries[0].get("plan") != plan.digest:
-            raise BadRequest(
-                f"{folder} holds an unfinished conversion of other sources or options; repeat those, or remove it"
-            )
-        yield Journal(fd, {(done.array, done.shard): done for done in _intact(entries[1:], plan, folder)})
+        _lock(fd, folder)
+        journal = Journal(fd, _resume(fd, folder, plan))
+        yield journal
+    except BaseException:
+        if journal and not journal.committed:
+            shutil.rmtree(folder)
+        raise
     finally:
         os.close(fd)
+
+
+def _lock(fd: int, folder: Path) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BadRequest(f"{folder}: another process is converting here") from None
+
+
+def _resume(fd: int, folder: Path, plan: Plan) -> dict[tuple[str, int], Done]:
+    entries = list(_entries(fd))
+    if entries and entries[0].get("plan") == plan.digest:
+        return {(done.array, done.shard): done for done in _intact(entries[1:], plan, folder)}
+    if entries and not plan.options.overwrite:
+        raise BadRequest(
+            f"{folder} holds an unfinished conversion of other sources or options; "
+            "repeat those, or discard it with --overwrite"
+        )
+    os.ftruncate(fd, 0)
+    _append(fd, {"plan": plan.digest})
+    return {}
 
 
 def close_journal(folder: Path) -> None:

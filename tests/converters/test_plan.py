@@ -1,0 +1,105 @@
+"""Plans are arithmetic: every sample exactly once, and never more memory than allowed."""
+
+import tracemalloc
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maelio.converters import layout
+from maelio.converters.convert import convert, plan_conversion
+from maelio.converters.plan import Options, pieces
+from tests.converters.netcdf_files import write_netcdf
+
+files = st.lists(st.integers(1, 20), min_size=1, max_size=8)
+
+
+@given(lengths=files, rows_per_shard=st.integers(1, 30))
+def test_every_row_of_every_file_goes_to_exactly_one_place(lengths: list[int], rows_per_shard: int) -> None:
+    """Regions and files cut the same samples differently; the pieces cover both without overlap."""
+    starts = [0, *np.cumsum(lengths).tolist()]
+    total = starts[-1]
+    taken: list[tuple[int, int]] = []
+    for first in range(0, total, rows_per_shard):
+        rows = range(first, min(first + rows_per_shard, total))
+        into = 0
+        for piece in pieces(rows, starts):
+            assert piece.into == into
+            into += len(piece.rows)
+            taken += [(piece.file, row) for row in piece.rows]
+        assert into == len(rows)
+    assert taken == [(file, row) for file, length in enumerate(lengths) for row in range(length)]
+
+
+sizes = st.integers(1, 2**33)
+
+
+@given(row_bytes=sizes, samples=st.integers(1, 10**7), variables=st.integers(1, 300))
+def test_chunks_are_neither_tiny_nor_huge(row_bytes: int, samples: int, variables: int) -> None:
+    """Small rows are gathered to about 1 MiB, large ones cut into pieces of 1 MiB or more that divide evenly."""
+    rows = layout.rows_per_chunk(row_bytes, samples)
+    assert 1 <= rows <= samples
+    assert rows == 1 or row_bytes < layout.SMALL_ROW
+    assert rows in (1, samples) or 0.7 <= rows * row_bytes / layout.CHUNK_BYTES <= 1.5
+    width = layout.variables_per_chunk(row_bytes, variables)
+    assert variables % width == 0
+    assert width == variables or width * row_bytes / variables >= layout.CHUNK_BYTES
+
+
+@given(
+    row_bytes=st.integers(1, 10**8),
+    samples=st.integers(1, 10**6),
+    shard_bytes=st.integers(1, 10**9),
+    source_rows=st.integers(1, 400),
+)
+def test_shards_hold_whole_chunks_and_fit(
+    row_bytes: int, samples: int, shard_bytes: int, source_rows: int
+) -> None:
+    """A shard is at most the size asked for, unless one chunk alone is larger; and no larger than the data."""
+    chunk = layout.rows_per_chunk(row_bytes, samples)
+    rows = layout.rows_per_shard(row_bytes, samples, chunk, shard_bytes, source_rows)
+    assert rows % chunk == 0
+    assert rows == chunk or rows * row_bytes <= shard_bytes
+    assert rows - chunk < samples
+
+
+def test_a_shard_takes_whole_source_chunks_where_it_can() -> None:
+    """Each source chunk of 12 steps is then decompressed once."""
+    assert layout.rows_per_shard(10**6, 1000, 1, 64 * 10**6, 12) == 60
+    assert layout.rows_per_shard(10**6, 1000, 1, 64 * 10**6, 100) == 64
+
+
+def test_less_memory_means_smaller_shards(tmp_path: Path) -> None:
+    """The planned peak never exceeds the limit."""
+    field = np.zeros((64, 128, 128), np.float32)
+    source = write_netcdf(tmp_path / "a.nc", {"t": field}, zlib=True)
+    plans = [
+        plan_conversion([source], tmp_path / "s", Options(memory=2**power)) for power in (21, 22, 24, 28)
+    ]
+    assert all(plan.peak_bytes <= plan.options.memory for plan in plans)
+    rows = [plan.arrays[0].rows_per_shard for plan in plans]
+    assert all(before <= after for before, after in pairwise(rows))
+    assert rows[0] < rows[-1]
+
+
+def test_a_conversion_keeps_to_its_memory(tmp_path: Path) -> None:
+    """Also for packed values, which pass through a second array on their way."""
+    field = np.random.default_rng(0).integers(0, 1000, (128, 128, 128)).astype(np.int16)
+    source = write_netcdf(
+        tmp_path / "a.nc",
+        {"t": field},
+        zlib=True,
+        shuffle=True,
+        attributes={"t": {"scale_factor": np.float32(0.1)}},
+    )
+    options = Options(memory=6 * 2**20, threads=2)
+    plan_conversion([source], tmp_path / "warm-up", options)
+    tracemalloc.start()
+    try:
+        convert([source], tmp_path / "s.zarr", options)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak <= options.memory + 2**20  # and the plan itself
