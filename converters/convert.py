@@ -13,14 +13,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from maelio.converters.dimensions import check_times, in_step, is_time, line_up, sample_dimension
 from maelio.converters.journal import Journal, open_journal
 from maelio.converters.merge import check_alike, merge_carried
-from maelio.converters.plan import Options, Plan, Region, make_plan, select
+from maelio.converters.plan import Options, Plan, Region
+from maelio.converters.planner import make_plan
 from maelio.converters.publish import publish
 from maelio.converters.region import Done, convert_region
-from maelio.converters.source import Source, auxiliary, describe, read_raw
-from maelio.errors import BadData, BadRequest, NotPermitted
+from maelio.converters.selection import is_time, sample_dimension, select
+from maelio.converters.source import Source, describe, read_raw
+from maelio.converters.times import check_times, in_step, line_up
+from maelio.errors import BadData, BadRequest, MaelioError, NotPermitted
 from maelio.store import Store, open_store, unfinished
 
 log = logging.getLogger(__name__)
@@ -78,6 +80,8 @@ def convert(
             done = _run(work.plan, journal, folder, progress or (lambda _: None))
             _check_unchanged(work.plan)
             publish(work.plan, work.carried, done, folder, target)
+    except MaelioError:
+        raise
     except OSError as error:
         raise _cannot_write(target, error) from error
     return open_store(target)
@@ -91,13 +95,10 @@ def _prepare(sources: Sequence[str | Path], target: Path, options: Options) -> _
     described = [describe(Path(source)) for source in sources]
     first = described[0]
     dimension = sample_dimension(first, options.samples)
-    for source in described[1:]:
-        if dimension not in source.sizes:
-            raise BadRequest(f"{source.path}: no dimension {dimension!r}, the first file has it")
-    if not all(source.sizes[dimension] for source in described):
-        empty = next(source for source in described if not source.sizes[dimension])
-        raise BadData(f"{empty.path}: dimension {dimension!r} has length 0")
-    stacked, names = select(first, options.variables, dimension, auxiliary(first.variables))
+    for source in described:
+        if not source.sizes.get(dimension):
+            raise BadData(f"{source.path}: dimension {dimension!r} has no values")
+    stacked, names = select(first, options.variables, dimension)
     check_alike(described, stacked, dimension)
     values = [read_raw(source, [name for name in names if name in source.variables]) for source in described]
     times = _times(described, values, dimension)

@@ -7,8 +7,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from maelio.converters.dimensions import in_step, is_time
+from maelio.converters.selection import is_time
 from maelio.converters.source import Source, Variable
+from maelio.converters.times import in_step
 from maelio.errors import Inconsistent
 
 Values = Mapping[str, NDArray[Any]]

@@ -11,24 +11,19 @@ import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 from pydantic import JsonValue
 
-from maelio.codecs import Codec, CodecName
-from maelio.converters import layout
-from maelio.converters.dimensions import Samples
-from maelio.converters.source import Source, Variable
-from maelio.converters.storage import Chunks, Slow
-from maelio.errors import BadRequest
+from maelio.codecs import CodecName
+from maelio.converters.source import Source
+from maelio.converters.storage import MOST_AT_ONCE, Chunks, Slow
+from maelio.converters.times import Samples
 from maelio.files import show_bytes
-from maelio.store import VARIABLE, StackedArray
+from maelio.store import StackedArray
 
-_NAMES = {1: "scalars", 2: "profiles"}  # by number of dimensions without `variable`; others are "fields"
-_PAGE = 4096
+_HEADERS = 8192  # of compressed chunks, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,79 +179,10 @@ def pieces(rows: range, starts: Sequence[int]) -> Iterator[Piece]:
         row = stop
 
 
-def make_plan(sources: Sequence[Source], samples: Samples, stacked: Sequence[str], options: Options) -> Plan:
-    """Group the `stacked` variables into arrays and cut those into shards that fit the memory.
-
-    Raises:
-        BadRequest: not even shards of one chunk fit `options.memory`.
-    """
-    if options.threads < 1 or options.shard_bytes < 1:
-        raise BadRequest(f"threads={options.threads}, shard size {options.shard_bytes}: wanted 1 or more")
-    first = sources[0]
-    groups: dict[tuple[tuple[str, ...], str], list[Variable]] = {}
-    for name in stacked:
-        variable = first.variables[name]
-        groups.setdefault((variable.dimensions, variable.decoded.str), []).append(variable)
-    arrays: list[StackedArray] = []
-    taken = {*first.variables, *first.sizes}
-    for variables in groups.values():
-        name = _free_name(_NAMES.get(len(variables[0].dimensions), "fields"), taken)
-        axis = _free_name(VARIABLE if len(groups) == 1 else f"{name}_{VARIABLE}", taken)
-        arrays.append(_array(name, axis, variables, samples, options))
-        taken |= {name, axis}
-    levels = {array.name: _level(array, first) for array in arrays}
-    return _fit(Plan(samples, tuple(sources), tuple(arrays), levels, options))
-
-
-def _array(
-    name: str, axis: str, variables: Sequence[Variable], samples: Samples, options: Options
-) -> StackedArray:
-    model = variables[0]
-    rest = [
-        (dimension, size)
-        for dimension, size in zip(model.dimensions, model.shape, strict=True)
-        if dimension != samples.dimension
-    ]
-    dtype = model.decoded
-    row_bytes = len(variables) * prod(size for _, size in rest) * dtype.itemsize
-    chunk_rows = layout.rows_per_chunk(row_bytes, samples.count)
-    return StackedArray(
-        name=name,
-        variables=tuple(variable.name for variable in variables),
-        dimensions=(samples.dimension, axis, *(dimension for dimension, _ in rest)),
-        shape=(samples.count, len(variables), *(size for _, size in rest)),
-        dtype=dtype,
-        chunk=(chunk_rows, layout.variables_per_chunk(row_bytes, len(variables))),
-        rows_per_shard=layout.rows_per_shard(
-            row_bytes,
-            samples.count,
-            chunk_rows,
-            options.shard_bytes,
-            _source_rows(variables, samples.dimension),
-        ),
-        codec=Codec(options.codec),
-    )
-
-
-def _fit(plan: Plan) -> Plan:
-    """Fewer rows a shard, down to one chunk, until the workers' memory fits."""
-    while plan.peak_bytes > plan.options.memory:
-        worst = max(plan.arrays, key=lambda array: worker_bytes(array, plan.sources[0]))
-        if worst.rows_per_shard == worst.rows_per_chunk:
-            raise BadRequest(
-                f"{plan.options.threads} thread(s) need {show_bytes(plan.peak_bytes)} for {worst.name!r}, the limit "
-                f"is {show_bytes(plan.options.memory)}; raise --memory or take fewer --threads"
-            )
-        chunks = worst.rows_per_shard // worst.rows_per_chunk
-        smaller = replace(worst, rows_per_shard=chunks // 2 * worst.rows_per_chunk)
-        plan = replace(plan, arrays=tuple(smaller if array is worst else array for array in plan.arrays))
-    return plan
-
-
 def worker_bytes(array: StackedArray, source: Source) -> int:
     """Memory of one worker: the block, one chunk to encode, and one source chunk on its way in."""
     block = array.rows_per_shard * array.row_bytes
-    encoding = 2 * (array.chunk_bytes + _PAGE)
+    encoding = 2 * array.chunk_bytes + _HEADERS
     incoming = 0
     for name in array.variables:
         variable = source.variables[name]
@@ -266,63 +192,5 @@ def worker_bytes(array: StackedArray, source: Source) -> int:
         if isinstance(variable.storage, Chunks):
             chunk = 4 * prod(variable.storage.shape) * variable.stored.itemsize
         whole = isinstance(variable.along(array.dimensions[0]), Slow) or variable.packed
-        incoming = max(incoming, chunk + (raw + 2 * part if whole else min(raw, 16 * 2**20)))
+        incoming = max(incoming, chunk + (raw + 2 * part if whole else min(raw, MOST_AT_ONCE)))
     return block + encoding + incoming
-
-
-def _source_rows(variables: Sequence[Variable], dimension: str) -> int:
-    lengths = [
-        variable.storage.shape[variable.dimensions.index(dimension)]
-        for variable in variables
-        if isinstance(variable.storage, Chunks)
-    ]
-    return max(lengths, default=1)
-
-
-def _level(array: StackedArray, source: Source) -> str | None:
-    """The vertical dimension, by its coordinate's `axis` or `positive` (CF 1.11, section 4.3)."""
-    for dimension in array.dimensions[2:]:
-        coordinate = source.variables.get(dimension)
-        attributes: Mapping[str, Any] = coordinate.attributes if coordinate else {}
-        if attributes.get("axis") == "Z" or "positive" in attributes:
-            return dimension
-    return None
-
-
-def _free_name(name: str, taken: AbstractSet[str]) -> str:
-    candidates = (name, *(f"{name}_{number}" for number in range(2, len(taken) + 3)))
-    return next(candidate for candidate in candidates if candidate not in taken)
-
-
-def select(
-    source: Source, wanted: Sequence[str] | None, dimension: str, plain: set[str]
-) -> tuple[list[str], list[str]]:
-    """Names to stack, and names to carry along as they are.
-
-    Stacked are numeric data variables with the sample dimension, in the file's order; coordinates, bounds,
-    grid mappings, times and text are carried along. With `wanted`, other data variables are left out.
-
-    Raises:
-        BadRequest: a wanted variable is not there or cannot be stacked, or nothing can be.
-    """
-    stackable = [
-        name
-        for name, variable in source.variables.items()
-        if dimension in variable.dimensions
-        and name not in plain
-        and variable.decoded.kind in "fiu"
-        and " since " not in str(variable.attributes.get("units", ""))
-    ]
-    for name in wanted or ():
-        if name not in source.variables:
-            known = ", ".join(sorted(set(source.variables) - plain))
-            raise BadRequest(f"{source.path}: no variable {name!r}; there are {known}")
-        if name not in stackable:
-            raise BadRequest(f"{source.path}: variable {name!r} is not numeric data along {dimension!r}")
-    if not stackable:
-        raise BadRequest(f"{source.path}: no numeric variable has the sample dimension {dimension!r}")
-    stacked = [name for name in stackable if wanted is None or name in wanted]
-    carried = [
-        name for name in source.variables if name not in stackable and (wanted is None or name in plain)
-    ]
-    return stacked, carried

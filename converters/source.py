@@ -18,7 +18,6 @@ from maelio.errors import BadData
 _PACKED = ("scale_factor", "add_offset", "_Unsigned")
 _FILLS = ("_FillValue", "missing_value")
 PACKING = (*_PACKED, *_FILLS)  # attributes that are used up when values are decoded
-_POINTERS = ("coordinates", "bounds", "climatology", "grid_mapping", "cell_measures", "formula_terms")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,15 +119,6 @@ def read_raw(source: Source, names: Iterable[str]) -> dict[str, NDArray[Any]]:
             except (OSError, RuntimeError) as error:
                 raise BadData(f"{source.path}: variable {name!r} cannot be read: {error}") from error
     return values
-
-
-def auxiliary(variables: Mapping[str, Variable]) -> set[str]:
-    """Names that describe other variables: coordinates, bounds, grid mappings (CF 1.11, chapters 4 to 7)."""
-    named = {name for name, variable in variables.items() if name in variable.dimensions}
-    for variable in variables.values():
-        for pointer in _POINTERS:
-            named.update(word.rstrip(":") for word in str(variable.attributes.get(pointer, "")).split())
-    return named & variables.keys()
 
 
 def _variable(

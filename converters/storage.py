@@ -19,7 +19,7 @@ from maelio.errors import BadData
 
 Filter = Literal["shuffle", "deflate"]
 
-_MOST_AT_ONCE = 16 * 2**20  # bytes of one read: bounds the memory of a strided or chunk-less variable
+MOST_AT_ONCE = 16 * 2**20  # bytes of one read: bounds the memory of a strided or chunk-less variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def read_rows(
 def _read_leading(fd: int, storage: Rows, dtype: np.dtype[Any], rows: range, out: NDArray[Any]) -> None:
     shape = out.shape[1:]
     size = prod(shape) * dtype.itemsize
-    step = max(1, _MOST_AT_ONCE // max(storage.stride, 1))
+    step = max(1, MOST_AT_ONCE // max(storage.stride, 1))
     for first in range(0, len(rows), step):
         count = min(step, len(rows) - first)
         raw = _pread(fd, (count - 1) * storage.stride + size, storage.offset + rows[first] * storage.stride)

@@ -1,4 +1,4 @@
-"""The sample axis: which dimension it is, and how files line up along it."""
+"""How files line up along the sample axis: one epoch, one calendar, forward in even steps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maelio.converters.source import Source
-from maelio.errors import BadRequest, Inconsistent
+from maelio.errors import Inconsistent
 
 _GAP = 1.5  # a step longer than this many median steps is a gap; months differ by less
 
@@ -23,30 +23,6 @@ class Samples:
     @property
     def count(self) -> int:
         return self.starts[-1]
-
-
-def sample_dimension(source: Source, wanted: str | None) -> str:
-    """The dimension to draw samples from: the wanted one, else time, else the unlimited one.
-
-    Raises BadRequest: it is not there, or cannot be told.
-    """
-    sizes = source.sizes
-    if wanted is not None:
-        if wanted not in sizes:
-            raise BadRequest(f"{source.path}: no dimension {wanted!r}; there are {', '.join(sizes)}")
-        return wanted
-    times = [name for name in sizes if name in source.variables and is_time(source, name)]
-    for candidates in (times, sorted(source.unlimited & sizes.keys())):
-        if len(candidates) == 1:
-            return candidates[0]
-    raise BadRequest(
-        f"{source.path}: which dimension are the samples? name it with --samples: {', '.join(sizes)}"
-    )
-
-
-def is_time(source: Source, name: str) -> bool:
-    """A coordinate in units like "hours since 1970-01-01" (CF 1.11, section 4.4)."""
-    return " since " in str(source.variables[name].attributes.get("units", ""))
 
 
 def line_up(

@@ -1,0 +1,112 @@
+"""Make a plan: group variables into arrays, cut those into shards, and keep within the memory."""
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+from maelio.codecs import Codec
+from maelio.converters import layout
+from maelio.converters.plan import Options, Plan, worker_bytes
+from maelio.converters.source import Source, Variable
+from maelio.converters.storage import Chunks
+from maelio.converters.times import Samples
+from maelio.errors import BadRequest
+from maelio.files import show_bytes
+from maelio.store import VARIABLE, StackedArray
+
+_NAMES = {1: "scalars", 2: "profiles"}  # by number of dimensions without `variable`; others are "fields"
+
+
+def make_plan(sources: Sequence[Source], samples: Samples, stacked: Sequence[str], options: Options) -> Plan:
+    """Group the `stacked` variables into arrays and cut those into shards that fit the memory.
+
+    Raises:
+        BadRequest: not even shards of one chunk fit `options.memory`.
+    """
+    if options.threads < 1 or options.shard_bytes < 1:
+        raise BadRequest(f"threads={options.threads}, shard size {options.shard_bytes}: wanted 1 or more")
+    first = sources[0]
+    groups: dict[tuple[tuple[str, ...], str], list[Variable]] = {}
+    for name in stacked:
+        variable = first.variables[name]
+        groups.setdefault((variable.dimensions, variable.decoded.str), []).append(variable)
+    arrays: list[StackedArray] = []
+    taken = {*first.variables, *first.sizes}
+    for variables in groups.values():
+        name = _free_name(_NAMES.get(len(variables[0].dimensions), "fields"), taken)
+        axis = _free_name(VARIABLE if len(groups) == 1 else f"{name}_{VARIABLE}", taken)
+        arrays.append(_array(name, axis, variables, samples, options))
+        taken |= {name, axis}
+    levels = {array.name: _level(array, first) for array in arrays}
+    return _fit(Plan(samples, tuple(sources), tuple(arrays), levels, options))
+
+
+def _array(
+    name: str, axis: str, variables: Sequence[Variable], samples: Samples, options: Options
+) -> StackedArray:
+    model = variables[0]
+    rest = [
+        (dimension, size)
+        for dimension, size in zip(model.dimensions, model.shape, strict=True)
+        if dimension != samples.dimension
+    ]
+    dtype = model.decoded
+    row_bytes = len(variables) * prod(size for _, size in rest) * dtype.itemsize
+    chunk_rows = layout.rows_per_chunk(row_bytes, samples.count)
+    return StackedArray(
+        name=name,
+        variables=tuple(variable.name for variable in variables),
+        dimensions=(samples.dimension, axis, *(dimension for dimension, _ in rest)),
+        shape=(samples.count, len(variables), *(size for _, size in rest)),
+        dtype=dtype,
+        chunk=(chunk_rows, layout.variables_per_chunk(row_bytes, len(variables))),
+        rows_per_shard=layout.rows_per_shard(
+            row_bytes,
+            samples.count,
+            chunk_rows,
+            options.shard_bytes,
+            _source_rows(variables, samples.dimension),
+        ),
+        codec=Codec(options.codec),
+    )
+
+
+def _fit(plan: Plan) -> Plan:
+    """Fewer rows a shard, down to one chunk, until the workers' memory fits."""
+    while plan.peak_bytes > plan.options.memory:
+        worst = max(plan.arrays, key=lambda array: worker_bytes(array, plan.sources[0]))
+        if worst.rows_per_shard == worst.rows_per_chunk:
+            raise BadRequest(
+                f"{plan.options.threads} thread(s) need {show_bytes(plan.peak_bytes)} for {worst.name!r}, the limit "
+                f"is {show_bytes(plan.options.memory)}; raise --memory or take fewer --threads"
+            )
+        chunks = worst.rows_per_shard // worst.rows_per_chunk
+        smaller = replace(worst, rows_per_shard=chunks // 2 * worst.rows_per_chunk)
+        plan = replace(plan, arrays=tuple(smaller if array is worst else array for array in plan.arrays))
+    return plan
+
+
+def _source_rows(variables: Sequence[Variable], dimension: str) -> int:
+    lengths = [
+        variable.storage.shape[variable.dimensions.index(dimension)]
+        for variable in variables
+        if isinstance(variable.storage, Chunks)
+    ]
+    return max(lengths, default=1)
+
+
+def _level(array: StackedArray, source: Source) -> str | None:
+    """The vertical dimension, by its coordinate's `axis` or `positive` (CF 1.11, section 4.3)."""
+    for dimension in array.dimensions[2:]:
+        coordinate = source.variables.get(dimension)
+        attributes: Mapping[str, Any] = coordinate.attributes if coordinate else {}
+        if attributes.get("axis") == "Z" or "positive" in attributes:
+            return dimension
+    return None
+
+
+def _free_name(name: str, taken: AbstractSet[str]) -> str:
+    candidates = (name, *(f"{name}_{number}" for number in range(2, len(taken) + 3)))
+    return next(candidate for candidate in candidates if candidate not in taken)

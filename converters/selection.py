@@ -1,0 +1,74 @@
+"""Which dimension samples are drawn from, which variables are stacked, and which are carried along."""
+
+from collections.abc import Mapping, Sequence
+
+from maelio.converters.source import Source, Variable
+from maelio.errors import BadRequest
+
+_POINTERS = ("coordinates", "bounds", "climatology", "grid_mapping", "cell_measures", "formula_terms")
+
+
+def sample_dimension(source: Source, wanted: str | None) -> str:
+    """The dimension to draw samples from: the wanted one, else time, else the unlimited one.
+
+    Raises BadRequest: it is not there, or cannot be told.
+    """
+    sizes = source.sizes
+    if wanted is not None:
+        if wanted not in sizes:
+            raise BadRequest(f"{source.path}: no dimension {wanted!r}; there are {', '.join(sizes)}")
+        return wanted
+    times = [name for name in sizes if name in source.variables and is_time(source, name)]
+    for candidates in (times, sorted(source.unlimited & sizes.keys())):
+        if len(candidates) == 1:
+            return candidates[0]
+    raise BadRequest(
+        f"{source.path}: which dimension are the samples? name it with --samples: {', '.join(sizes)}"
+    )
+
+
+def is_time(source: Source, name: str) -> bool:
+    """A coordinate in units like "hours since 1970-01-01" (CF 1.11, section 4.4)."""
+    return " since " in str(source.variables[name].attributes.get("units", ""))
+
+
+def auxiliary(variables: Mapping[str, Variable]) -> set[str]:
+    """Names that describe other variables: coordinates, bounds, grid mappings (CF 1.11, chapters 4 to 7)."""
+    named = {name for name, variable in variables.items() if name in variable.dimensions}
+    for variable in variables.values():
+        for pointer in _POINTERS:
+            named.update(word.rstrip(":") for word in str(variable.attributes.get(pointer, "")).split())
+    return named & variables.keys()
+
+
+def select(source: Source, wanted: Sequence[str] | None, dimension: str) -> tuple[list[str], list[str]]:
+    """Names to stack, and names to carry along as they are.
+
+    Stacked are numeric data variables with the sample dimension, in the file's order; coordinates, bounds,
+    grid mappings, times and text are carried along. With `wanted`, other data variables are left out.
+
+    Raises:
+        BadRequest: a wanted variable is not there or cannot be stacked, or nothing can be.
+    """
+    plain = auxiliary(source.variables)
+    stackable = [
+        name
+        for name, variable in source.variables.items()
+        if dimension in variable.dimensions
+        and name not in plain
+        and variable.decoded.kind in "fiu"
+        and not is_time(source, name)
+    ]
+    for name in wanted or ():
+        if name not in source.variables:
+            known = ", ".join(sorted(set(source.variables) - plain))
+            raise BadRequest(f"{source.path}: no variable {name!r}; there are {known}")
+        if name not in stackable:
+            raise BadRequest(f"{source.path}: variable {name!r} is not numeric data along {dimension!r}")
+    if not stackable:
+        raise BadRequest(f"{source.path}: no numeric variable has the sample dimension {dimension!r}")
+    stacked = [name for name in stackable if wanted is None or name in wanted]
+    carried = [
+        name for name in source.variables if name not in stackable and (wanted is None or name in plain)
+    ]
+    return stacked, carried
