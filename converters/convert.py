@@ -18,7 +18,7 @@ from maelio.converters.merge import check_alike, merge_carried
 from maelio.converters.plan import Options, Plan, Region
 from maelio.converters.planner import make_plan
 from maelio.converters.publish import publish
-from maelio.converters.region import Done, convert_region
+from maelio.converters.region import Done, Memory, convert_region
 from maelio.converters.selection import is_time, sample_dimension, select
 from maelio.converters.source import Source, describe, read_raw
 from maelio.converters.times import check_times, in_step, line_up
@@ -133,10 +133,12 @@ def _run(plan: Plan, journal: Journal, folder: Path, progress: Callable[[Progres
 
     report()
     stop = threading.Event()
+    workers = min(plan.options.threads, len(todo))
+    memory = Memory(workers, max((region.bytes for region in todo), default=0))
     with ThreadPoolExecutor(plan.options.threads, "maelio-convert") as pool:
         running: dict[Future[Done], Region] = {
             pool.submit(
-                convert_region, region, plan.sources, plan.levels[region.array.name], folder, stop
+                convert_region, region, plan.sources, plan.levels[region.array.name], folder, memory, stop
             ): region
             for region in todo
         }

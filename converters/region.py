@@ -1,8 +1,10 @@
 """Carry out one region: read its rows, take their statistics, encode them, write the shard."""
 
 import os
+import queue
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,8 +41,31 @@ class Done:
     moments: tuple[Moments, ...]
 
 
+class Memory:
+    """One block for each worker, used again for region after region: fresh pages cost more than the copy."""
+
+    def __init__(self, workers: int, nbytes: int) -> None:
+        self._free: queue.SimpleQueue[NDArray[np.uint8]] = queue.SimpleQueue()
+        for _ in range(workers):
+            self._free.put(np.empty(nbytes, np.uint8))
+
+    @contextmanager
+    def block(self, region: Region) -> Iterator[NDArray[Any]]:
+        """Of unknown content. Shape: (sample, variable, *rest), the array's dtype."""
+        buffer = self._free.get()
+        try:
+            yield buffer[: region.bytes].view(region.array.dtype).reshape(-1, *region.array.row_shape)
+        finally:
+            self._free.put(buffer)
+
+
 def convert_region(
-    region: Region, sources: Sequence[Source], level: str | None, folder: Path, stop: threading.Event
+    region: Region,
+    sources: Sequence[Source],
+    level: str | None,
+    folder: Path,
+    memory: Memory,
+    stop: threading.Event,
 ) -> Done:
     """Write the region's shard below `folder`. A shard counts only once the journal has its `Done`.
 
@@ -48,7 +73,14 @@ def convert_region(
         BadData: naming the file and the variable.
         Stopped: `stop` was set.
     """
-    block = read_region(region, sources, stop)
+    with memory.block(region) as block:
+        read_region(region, sources, block, stop)
+        return _finish(region, block, level, folder, stop)
+
+
+def _finish(
+    region: Region, block: NDArray[Any], level: str | None, folder: Path, stop: threading.Event
+) -> Done:
     rest = region.array.dimensions[2:]
     level_axis = 1 + rest.index(level) if level else None
     found = tuple(moments(block[:, number], level_axis) for number in range(len(region.array.variables)))
@@ -57,10 +89,11 @@ def convert_region(
     return Done(region.array.name, region.shard, write_shard(region, block, folder), found)
 
 
-def read_region(region: Region, sources: Sequence[Source], stop: threading.Event) -> NDArray[Any]:
-    """The rows of a region, decoded. Shape: (sample, variable, *rest), the array's dtype."""
+def read_region(
+    region: Region, sources: Sequence[Source], block: NDArray[Any], stop: threading.Event
+) -> None:
+    """Fill `block` (sample, variable, *rest) with the rows of a region, decoded."""
     array = region.array
-    block = np.empty((len(region.rows), *array.row_shape), array.dtype)
     for piece in region.pieces:
         source = sources[piece.file]
         fd = _open(source)
@@ -72,7 +105,6 @@ def read_region(region: Region, sources: Sequence[Source], stop: threading.Event
                 _read_variable(fd, source, source.variables[name], array.dimensions[0], piece.rows, out)
         finally:
             os.close(fd)
-    return block
 
 
 def _open(source: Source) -> int:
