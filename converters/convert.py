@@ -166,7 +166,7 @@ def _check_unchanged(plan: Plan) -> None:
             raise BadData(f"{source.path} changed while it was converted; nothing was published")
 
 
-def _cannot_write(target: Path, error: OSError) -> Exception:
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return NotPermitted(f"{target} cannot be written: {error.strerror} ({error.filename})")
-    return error
+def _cannot_write(target: Path, error: OSError) -> MaelioError:
+    forbidden = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    kind = NotPermitted if forbidden else MaelioError  # such as a full disk
+    return kind(f"{target} cannot be written: {error.strerror} ({error.filename})")

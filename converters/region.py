@@ -24,8 +24,6 @@ from maelio.store import ABSENT, Shard, StackedArray, pack_index
 _PAGE = 4096
 _ALIGNED = 64 * 2**10  # uncompressed chunks from this size on start on a page, so that reads copy whole pages
 
-_library = threading.Lock()  # HDF5 and netCDF-C are called by one thread at a time
-
 
 class Stopped(Exception):
     """The conversion was interrupted; this region is not committed."""
@@ -137,7 +135,7 @@ def _read_stored(
 ) -> None:
     storage = variable.along(variable.dimensions[axis])
     if isinstance(storage, Slow):
-        with _library, open_raw(source.path) as raw:
+        with open_raw(source.path) as raw:
             along = {variable.dimensions[axis]: slice(rows.start, rows.stop)}
             out[...] = raw.variables[variable.name].isel(along).values
     else:

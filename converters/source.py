@@ -1,7 +1,9 @@
 """What one NetCDF file holds: names, shapes, attributes and byte tables. No field value is read."""
 
 import os
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,8 +102,20 @@ def describe(path: Path) -> Source:
         )
 
 
-def open_raw(path: Path) -> xr.Dataset:
-    """The file through its own library, nothing decoded. Raises BadData: the library cannot read it."""
+_library = threading.RLock()  # netCDF-C and HDF5 crash when two threads are inside, in whatever files
+
+
+@contextmanager
+def open_raw(path: Path) -> Iterator[xr.Dataset]:
+    """The file through its own library, nothing decoded; one thread of the process at a time.
+
+    Raises BadData: the library cannot open it.
+    """
+    with _library, _opened(path) as raw:
+        yield raw
+
+
+def _opened(path: Path) -> xr.Dataset:
     try:
         return xr.open_dataset(path, engine="netcdf4", decode_cf=False, cache=False)
     except (OSError, RuntimeError, ValueError, TypeError) as error:

@@ -7,7 +7,8 @@
     ├── BadSetting              exit 5   mend the settings
     ├── BadData                 exit 6   mend the data: damaged, cut short, or not what it claims
     │   └── Inconsistent        exit 6   files that do not make one dataset
-    └── Missing                 exit 5   an optional part is not installed (also an ImportError)
+    ├── Missing                 exit 5   an optional part is not installed (also an ImportError)
+    └── InvalidMeasurement      exit 9   what was timed is not what was meant to be: no number is given
 
 A message is one line that names the file, the variable, the value found and the value wanted.
 """
@@ -47,3 +48,7 @@ class BadData(MaelioError):
 
 class Inconsistent(BadData):
     pass
+
+
+class InvalidMeasurement(MaelioError):
+    exit_code = 9

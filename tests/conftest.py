@@ -1,6 +1,7 @@
 """What all tests share: programs that may be missing, and sample files beside the repository."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -23,7 +24,7 @@ def needs() -> Callable[[str], str]:
         path = shutil.which(program)
         if path is None:
             message = f"{program} is not installed: {_INSTALL[program]}"
-            if program in os.environ.get("MAELIO_REQUIRE", "").split(","):
+            if program in re.split(r"[,\s]+", os.environ.get("MAELIO_REQUIRE", "")):
                 pytest.fail(f"{message} (MAELIO_REQUIRE lists it)")
             pytest.skip(message)
         return path

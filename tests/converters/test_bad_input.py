@@ -137,6 +137,14 @@ def test_a_target_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert caught.value.exit_code == 4
 
 
+def test_a_target_whose_folder_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """Not the kernel's words alone."""
+    source = write_netcdf(tmp_path / "a.nc", {"t": FIELD})
+    message, code = refused([source], Path("/proc/deeper/s.zarr"))
+    assert "/proc/deeper/s.zarr cannot be written: " in message
+    assert code == 1
+
+
 TWO_FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "duplicate time": (lambda p: write_netcdf(p, {"t": FIELD}, first=3), "time 3 occurs twice"),
     "overlap": (lambda p: write_netcdf(p, {"t": FIELD}, first=1.5), "comes after a later one"),

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -165,3 +166,16 @@ def test_a_failure_without_committed_regions_leaves_nothing(
     with pytest.raises(Exception, match=r"a\.nc"):
         convert([source], tmp_path / "s.zarr")
     assert not unfinished(tmp_path / "s.zarr").exists()
+
+
+def test_many_threads_may_convert_at_once(tmp_path: Path, field: NDArray[np.float32]) -> None:
+    """The NetCDF library crashes the process where two threads are inside; it is entered by one at a time."""
+    sources = [write_netcdf(tmp_path / f"{n}.nc", {"t": field + n}, fletcher32=True) for n in range(8)]
+
+    def one(source: Path) -> float:
+        store = convert([source], source.with_suffix(".zarr"), Options(shard_bytes=1, threads=2))
+        return store.contents.stacks["fields"].statistics["t"].min[0]
+
+    with ThreadPoolExecutor(8) as pool:
+        lowest = list(pool.map(one, sources))
+    assert lowest == [float((field + n).min()) for n in range(8)]

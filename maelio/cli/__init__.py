@@ -1,0 +1,78 @@
+"""The command line: parse, call one function, explain.
+
+A component is imported when its command runs, so that `maelio --help` answers at once.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from maelio import __version__
+from maelio.cli import health, runs, stores
+from maelio.errors import MaelioError, NotPermitted
+
+
+class Edge(TyperGroup):
+    """Where expected errors become one line and an exit code. Any other error is a fault and keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MaelioError as error:
+            self._stop(str(error), error.exit_code)
+        except BrokenPipeError:  # `maelio runs ls | head`
+            raise
+        except OSError as error:
+            if error.strerror is None:
+                raise
+            text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+            self._stop(text, NotPermitted.exit_code if isinstance(error, PermissionError) else 1)
+        except KeyboardInterrupt:
+            self._stop("interrupted", 130)
+
+    def _stop(self, message: str, code: int) -> None:
+        typer.echo(f"maelio: {' '.join(message.splitlines())}", err=True)
+        raise typer.Exit(code)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"maelio {__version__}")
+        raise typer.Exit
+
+
+def _maelio(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """A fast, proven data path for weather and climate machine learning."""
+
+
+app = typer.Typer(
+    cls=Edge,
+    callback=_maelio,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(stores.convert)
+app.command()(stores.inspect)
+app.command()(stores.verify)
+app.command()(health.doctor)
+app.add_typer(runs.flow, name="flow")
+app.add_typer(runs.runs, name="runs")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `maelio` with `argv` (default: the process's) and return its exit code; `maelio.errors` lists them."""
+    try:
+        app(args=argv, prog_name="maelio")
+        sys.stdout.flush()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    return 0

@@ -1,0 +1,241 @@
+"""`maelio convert`, `inspect` and `verify`."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from math import nan, sqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from maelio.cli.output import AsJson, columns, emit
+from maelio.cli.progress import shown
+from maelio.errors import BadData
+from maelio.files import parse_bytes, show_bytes
+
+if TYPE_CHECKING:
+    from maelio.converters.convert import Progress
+    from maelio.store import StackedArray, Statistics, Store
+
+
+def convert(
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE", help="NetCDF files.")],
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="The store to write.")],
+    samples: Annotated[
+        str | None,
+        typer.Option(metavar="DIM", help="The dimension to draw samples from.", show_default="time"),
+    ] = None,
+    variables: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Keep only these.", show_default="all")
+    ] = None,
+    codec: Annotated[Literal["none", "lz4", "zstd"], typer.Option(help="How chunks are packed.")] = "lz4",
+    shard_size: Annotated[str, typer.Option(metavar="SIZE", help="Bytes of one output file.")] = "64MiB",
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="The most to hold at once.", show_default="setting memory, 2GiB"),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", help="Workers.", show_default="setting threads, all cores")
+    ] = None,
+    allow_gaps: Annotated[bool, typer.Option("--allow-gaps", help="Accept steps missing in time.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing store.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Restructure files into a store. Interrupted, the same command goes on where it stopped."""
+    from maelio.converters.convert import convert as run
+    from maelio.converters.convert import plan_conversion
+    from maelio.converters.plan import Options
+    from maelio.settings import load_settings
+
+    settings = load_settings()
+    options = Options(
+        samples=samples,
+        variables=None if variables is None else tuple(name.strip() for name in variables.split(",")),
+        codec=codec,
+        shard_bytes=parse_bytes(shard_size),
+        memory=settings.memory if memory is None else parse_bytes(memory),
+        threads=settings.threads if threads is None else threads,
+        allow_gaps=allow_gaps,
+        overwrite=overwrite,
+    )
+    if dry_run:
+        plan = plan_conversion(sources, store, options)
+        if as_json:
+            emit(plan.to_json())
+        else:
+            typer.echo(plan.describe())
+        return
+    start = time.perf_counter()
+    with shown() as show:
+        watch = Watch(show)
+        try:
+            written = run(sources, store, options, progress=watch)
+        except KeyboardInterrupt:
+            typer.echo("maelio: the same command goes on from here", err=True)
+            raise
+    summary = summarise(written, watch.bytes_here, time.perf_counter() - start)
+    if as_json:
+        emit(summary)
+    else:
+        typer.echo(one_line(summary))
+
+
+class Watch:
+    """Passes reports on; `bytes_here` are the decoded bytes that this run did itself."""
+
+    def __init__(self, then: "Callable[[Progress], None]") -> None:
+        self._then = then
+        self._first: int | None = None
+        self.bytes_here = 0
+
+    def __call__(self, progress: "Progress") -> None:
+        self._first = progress.bytes_done if self._first is None else self._first
+        self.bytes_here = progress.bytes_done - self._first
+        self._then(progress)
+
+
+def summarise(store: "Store", bytes_here: int, wall_s: float) -> dict[str, Any]:
+    """What a conversion made. `ratio`: decoded over stored bytes. The rate is of what this run decoded."""
+    return {
+        **_sizes(store),
+        "store": str(store.path),
+        "samples": store.samples,
+        "variables": [name for array in store.arrays.values() for name in array.variables],
+        "wall_s": wall_s,
+        "decoded_bytes_per_s": bytes_here / wall_s,
+    }
+
+
+def one_line(summary: dict[str, Any]) -> str:
+    return (
+        f"{summary['store']}: {summary['samples']} samples of {', '.join(summary['variables'])}; "
+        f"{show_bytes(summary['stored_bytes'])}, {summary['ratio']:.2f} times smaller than decoded; "
+        f"{summary['wall_s']:.2f} s, {summary['decoded_bytes_per_s'] / 1e6:.1f} MB/s"
+    )
+
+
+def _sizes(store: "Store") -> dict[str, Any]:
+    decoded = sum(array.samples * array.row_bytes for array in store.arrays.values())
+    stored = sum(shard.bytes for _, shard in store.shard_files())
+    return {"decoded_bytes": decoded, "stored_bytes": stored, "ratio": decoded / stored if stored else None}
+
+
+def inspect(
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="A store that `convert` wrote.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what a store holds, from its metadata alone."""
+    from maelio.store import open_store
+
+    opened = open_store(store)
+    if as_json:
+        emit(contents(opened))
+    else:
+        typer.echo(describe(opened))
+
+
+def contents(store: "Store") -> dict[str, Any]:
+    return {
+        "store": str(store.path),
+        "digest": store.digest,
+        "format": store.contents.format,
+        "version": store.contents.version,
+        "sample_dimension": store.contents.sample_dimension,
+        "samples": store.samples,
+        **_sizes(store),
+        "arrays": {
+            name: {
+                "dimensions": array.dimensions,
+                "shape": array.shape,
+                "dtype": array.dtype.name,
+                "chunk_shape": array.chunk_shape,
+                "chunk_bytes": array.chunk_bytes,
+                "rows_per_shard": array.rows_per_shard,
+                "shards": array.shards,
+                "codec": array.codec.name,
+                "variables": {
+                    variable: {
+                        "units": store.contents.variables[variable].attributes.get("units"),
+                        "statistics": statistics.model_dump(),
+                    }
+                    for variable, statistics in _statistics(store, array)
+                },
+            }
+            for name, array in store.arrays.items()
+        },
+        "sources": [source.model_dump() for source in store.contents.sources],
+        "options": store.contents.options,
+        "attributes": store.contents.attributes,
+    }
+
+
+def _statistics(store: "Store", array: "StackedArray") -> "list[tuple[str, Statistics]]":
+    known = store.contents.stacks[array.name].statistics
+    return [(variable, known[variable]) for variable in array.variables]
+
+
+def describe(store: "Store") -> str:
+    sizes = _sizes(store)
+    size = f"{show_bytes(sizes['stored_bytes'])} ({show_bytes(sizes['decoded_bytes'])} decoded)"
+    samples = f"{store.samples} samples along {store.contents.sample_dimension!r}"
+    lines = [f"{store.path}: {samples}, {size}, {store.digest}", ""]
+    for name, array in store.arrays.items():
+        shape = ", ".join(f"{dim}: {size}" for dim, size in zip(array.dimensions, array.shape, strict=True))
+        chunk = f"chunk {array.chunk_shape} of {show_bytes(array.chunk_bytes)}, codec {array.codec.name}"
+        lines.append(f"{name} {array.dtype} ({shape})")
+        lines.append(f"{chunk}; {array.shards} shard(s) of {array.rows_per_shard} samples")
+        rows: list[tuple[str, ...]] = [("variable", "unit", "min", "mean", "max", "std", "missing")]
+        for variable, statistics in _statistics(store, array):
+            unit = store.contents.variables[variable].attributes.get("units")
+            numbers = [f"{value:.6g}" for value in pooled(statistics)]
+            rows.append((variable, str(unit or ""), *numbers, str(sum(statistics.missing))))
+        lines += [columns(rows), ""]
+    sources = [
+        (source.path, show_bytes(source.bytes), f"{_time(source.modified_ns):%Y-%m-%d %H:%M:%SZ}")
+        for source in store.contents.sources
+    ]
+    return "\n".join([*lines, columns(sources)])
+
+
+def _time(ns: int) -> datetime:
+    return datetime.fromtimestamp(ns / 1e9, UTC)
+
+
+def pooled(statistics: "Statistics") -> tuple[float, float, float, float]:
+    """Minimum, mean, maximum and population standard deviation over all levels, in the variable's unit.
+
+    NaN where no level has a value. Source: the law of total variance.
+    """
+    levels = [
+        level
+        for level in zip(
+            statistics.count, statistics.min, statistics.mean, statistics.max, statistics.std, strict=True
+        )
+        if level[0]
+    ]
+    if not levels:
+        return nan, nan, nan, nan
+    total = sum(count for count, *_ in levels)
+    mean = sum(count * level for count, _, level, _, _ in levels) / total
+    variance = sum(count * (std**2 + (level - mean) ** 2) for count, _, level, _, std in levels) / total
+    return min(level[1] for level in levels), mean, max(level[3] for level in levels), sqrt(variance)
+
+
+def verify(
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="A store that `convert` wrote.")],
+    as_json: AsJson = False,
+) -> None:
+    """Read every shard and compare it with its checksum. Exit code 6 where one is damaged."""
+    from maelio.converters.verify import verify as damages_of
+
+    damages = damages_of(store)
+    if as_json:
+        emit({"store": str(store), "damages": [{"file": str(d.file), "reason": d.reason} for d in damages]})
+    for damage in damages:
+        typer.echo(f"{damage.file}: {damage.reason}", err=as_json)
+    if damages:
+        raise typer.Exit(BadData.exit_code)
+    if not as_json:
+        typer.echo(f"{store}: every shard is what was written")
