@@ -1,0 +1,136 @@
+"""One shard file, open for reading: its index, and its bytes by offset.
+
+Bytes that need no decoding are read straight to where they are wanted, a quarter cheaper where the chunk
+begins on a page of the file. Compressed bytes are looked at in place, in a mapping of the file: to copy them
+first costs a fifth of the speed of LZ4. Their pages are asked for before they are touched, so that waiting
+for the disk is apart from decoding, and a file cut short meanwhile is an error and not a SIGBUS. Where the
+kernel cannot do that, they are copied.
+"""
+
+import ctypes
+import mmap
+import os
+import resource
+import threading
+import weakref
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maelio.errors import BadData, NotPermitted
+from maelio.store import ABSENT, index_bytes, unpack_index
+
+_MADV_POPULATE_READ = 22  # Linux 5.14
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_of_thread = threading.local()
+
+
+class ShardFile:
+    """A shard of `nbytes` bytes that ends with the index of its `chunks` inner chunks.
+
+    `index`: shape (chunk, 2), int64: offset and length in bytes, -1 twice where the chunk is absent.
+    With `mapped`, `fetch` looks into the page cache; else it copies.
+
+    Raises:
+        BadData: the file is missing, cut short, or its index is damaged.
+        NotPermitted: it may not be read.
+    """
+
+    def __init__(self, path: Path, *, chunks: int, nbytes: int, mapped: bool) -> None:
+        self.path = path
+        self._descriptor = _open(path)
+        close = weakref.finalize(self, os.close, self._descriptor)
+        found = os.fstat(self._descriptor).st_size
+        if found != nbytes:
+            raise BadData(f"{path} has {found} bytes, wanted {nbytes}")
+        self.index = self._read_index(chunks, nbytes)
+        self._mapping = _Mapping.of(self._descriptor) if mapped else None
+        if self._mapping is not None:
+            close()  # a mapping keeps the file open itself
+
+    def fetch(self, offset: int, length: int) -> memoryview:
+        """The bytes, in memory; valid until this thread fetches again. Raises BadData: they cannot be read."""
+        if self._mapping is None:
+            stored = _scratch(length)
+            self.read_into(offset, stored)
+            return stored
+        try:
+            return self._mapping.fetch(offset, length)
+        except OSError as error:
+            raise BadData(f"bytes {offset} to {offset + length} cannot be read: {error.strerror}") from error
+
+    def read_into(self, offset: int, out: memoryview) -> None:
+        """Fill `out` with the bytes from `offset`; not for a mapped file. Raises BadData: it ends before."""
+        while out:
+            got = os.preadv(self._descriptor, [out], offset)
+            if not got:
+                raise BadData(f"ends at byte {offset}, {len(out)} bytes too early")
+            offset, out = offset + got, out[got:]
+
+    def _read_index(self, chunks: int, nbytes: int) -> NDArray[np.int64]:
+        start = nbytes - index_bytes(chunks)
+        if start < 0:
+            raise BadData(f"{self.path} has {nbytes} bytes, its index alone has {index_bytes(chunks)}")
+        stored = bytearray(index_bytes(chunks))
+        try:
+            self.read_into(start, memoryview(stored))
+            index = unpack_index(bytes(stored))
+        except BadData as error:
+            raise BadData(f"{self.path}: {error}") from error
+        there = index[(index != ABSENT).any(axis=1)]
+        if (there > start).any() or (there.sum(axis=1) > start).any():
+            raise BadData(f"{self.path}: its index points behind the {start} bytes of its chunks")
+        return index.view(np.int64)
+
+
+class _Mapping:
+    """A whole file, mapped for reading."""
+
+    def __init__(self, mapped: mmap.mmap) -> None:
+        self._view = memoryview(mapped)
+        self._address: int = np.frombuffer(mapped, np.uint8).__array_interface__["data"][0]
+
+    @classmethod
+    def of(cls, descriptor: int) -> "_Mapping | None":
+        """None: this kernel cannot fetch pages of a mapping on request."""
+        mapped = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
+        try:
+            mapped.madvise(_MADV_POPULATE_READ, 0, 1)
+        except OSError:
+            return None
+        return cls(mapped)
+
+    def fetch(self, offset: int, length: int) -> memoryview:
+        """Raises OSError: the pages cannot be read."""
+        start = offset - offset % mmap.PAGESIZE
+        # Not mmap.madvise(): it holds the GIL while the disk works
+        if _libc.madvise(self._address + start, offset + length - start, _MADV_POPULATE_READ):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        return self._view[offset : offset + length]
+
+
+def allow_open_files(count: int) -> None:
+    """Raise the soft limit of open files to the hard one where `count` more come near it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and count > soft // 4:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BadData(f"{path} is missing") from error
+    except PermissionError as error:
+        raise NotPermitted(f"{path}: {error.strerror}") from error
+
+
+def _scratch(nbytes: int) -> memoryview:
+    """Memory of the calling thread, page-aligned."""
+    held: memoryview | None = getattr(_of_thread, "scratch", None)
+    if held is None or len(held) < nbytes:
+        held = _of_thread.scratch = memoryview(mmap.mmap(-1, nbytes))
+    return held[:nbytes]

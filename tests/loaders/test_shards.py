@@ -1,0 +1,176 @@
+"""Reading rows of one array."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maelio.codecs import CODECS, CodecName
+from maelio.errors import BadData
+from maelio.loaders import shardfile
+from maelio.loaders.shards import Shards
+from maelio.store import StackedArray, open_store
+from tests.loaders.handwritten import Layout, field, write_store
+
+layouts = st.builds(
+    Layout,
+    rows=st.integers(1, 5),
+    width=st.integers(1, 4) | st.none(),
+    chunks=st.integers(1, 4),
+    codec=st.sampled_from(CODECS),
+)
+row_shapes = st.lists(st.integers(1, 4), min_size=1, max_size=4)
+dtypes = st.sampled_from(["float32", "float64", "float16", "int16", "uint8", "int64"])
+
+
+@settings(deadline=None)
+@given(
+    samples=st.integers(1, 30),
+    row_shape=row_shapes,
+    dtype=dtypes,
+    layout=layouts,
+    threads=st.integers(1, 4),
+    cached=st.integers(1, 5),
+    data=st.data(),
+)
+def test_rows_read_are_the_rows_written(
+    samples: int,
+    row_shape: list[int],
+    dtype: str,
+    layout: Layout,
+    threads: int,
+    cached: int,
+    data: st.DataObject,
+) -> None:
+    """Any rows, in any order, several times, by several threads, through a cache of any size."""
+    values = field(samples, *row_shape, dtype=dtype)
+    rows = np.array(data.draw(st.lists(st.integers(0, samples - 1), max_size=40)), np.int64)
+    out = np.full((len(rows), *row_shape), 77, dtype)
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(threads) as pool:
+        store = open_store(write_store(Path(folder), {"fields": values}, layout))
+        shards = Shards(store, "fields", cached_chunks=cached)
+        bounds = np.linspace(0, len(rows), threads + 1).astype(int)
+        parts = [slice(*part) for part in pairwise(bounds)]
+        works = list(pool.map(lambda part: shards.read(rows[part], out[part]), parts))
+    np.testing.assert_array_equal(out, values[rows])
+    assert sum(work.delivered_bytes for work in works) == out.nbytes
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("rows", [1, 3])
+def test_plain_zarr_reads_the_same(tmp_path: Path, codec: CodecName, rows: int) -> None:
+    """The handwritten stores of these tests are stores, and not only to us."""
+    values = field(11, 4, 3)
+    write_store(tmp_path / "s.zarr", {"fields": values}, Layout(rows=rows, width=2, codec=codec))
+    group = zarr.open_group(tmp_path / "s.zarr", mode="r")
+    np.testing.assert_array_equal(np.asarray(group["fields"]), values)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_an_absent_chunk_is_missing_values(tmp_path: Path, rows: int) -> None:
+    """As any Zarr reader sees it."""
+    values = field(8, 2, 3)
+    store = open_store(write_store(tmp_path, {"fields": values}, Layout(rows=rows), absent=1))
+    out = np.empty_like(values)
+    Shards(store, "fields").read(np.arange(8), out)
+    values[rows : 2 * rows] = np.nan
+    np.testing.assert_array_equal(out, values)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_without_the_new_kernel_call_bytes_are_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: CodecName
+) -> None:
+    """Linux before 5.14 reads the same."""
+    monkeypatch.setattr(shardfile, "_MADV_POPULATE_READ", 12345)
+    values = field(9, 2, 300)
+    store = open_store(write_store(tmp_path, {"fields": values}, Layout(codec=codec)))
+    out = np.empty_like(values)
+    Shards(store, "fields").read(np.arange(9), out)
+    np.testing.assert_array_equal(out, values)
+
+
+@pytest.mark.parametrize("row", [-1, 8])
+def test_a_row_outside_is_refused(tmp_path: Path, row: int) -> None:
+    """Nothing wraps around."""
+    store = open_store(write_store(tmp_path, {"fields": field(8, 2, 3)}))
+    with pytest.raises(IndexError, match=f"row {row} of array 'fields', which has 8 rows"):
+        Shards(store, "fields").read(np.array([3, row]), np.empty((2, 2, 3), "f4"))
+
+
+def first_shard(path: Path) -> Path:
+    return next(file for file in path.glob("fields/c/0/**/0") if file.is_file())
+
+
+def flip(path: Path, position: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda path: flip(path, -30), "index does not match its checksum"),
+        (lambda path: flip(path, -1), "index does not match its checksum"),
+        (lambda path: os.truncate(path, path.stat().st_size - 5), "bytes, wanted"),
+        (os.remove, "is missing"),
+    ],
+)
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_damaged_shard_is_refused_when_opened(tmp_path: Path, damage, says: str, codec: CodecName) -> None:  # type: ignore[no-untyped-def]
+    """The message names the file."""
+    write_store(tmp_path, {"fields": field(8, 2, 3)}, Layout(codec=codec))
+    shard = first_shard(tmp_path)
+    damage(shard)
+    with pytest.raises(BadData, match=f"{shard}.*{says}"):
+        Shards(open_store(tmp_path), "fields")
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("position", [0, 5, 12])
+def test_a_damaged_header_of_a_chunk_is_refused_when_read(tmp_path: Path, rows: int, position: int) -> None:
+    """The message names the file and the chunk; the other chunks are read, and it fails again."""
+    values = field(8, 2, 3)
+    write_store(tmp_path, {"fields": values}, Layout(rows=rows))
+    flip(first_shard(tmp_path), position)
+    shards = Shards(open_store(tmp_path), "fields")
+    out = np.empty((2, 2, 3), "f4")
+    for _ in range(2):
+        with pytest.raises(BadData, match=f"{first_shard(tmp_path)}, chunk 0 of array 'fields'"):
+            shards.read(np.array([0, 5]), out)
+    shards.read(np.array([4, 5]), out)
+    np.testing.assert_array_equal(out, values[4:6])
+
+
+@pytest.mark.parametrize("codec", ["none", "lz4"])
+def test_a_shard_cut_short_while_open_is_refused(tmp_path: Path, codec: CodecName) -> None:
+    """An error, and not a killed process."""
+    write_store(tmp_path, {"fields": np.random.default_rng(0).random((8, 2, 3000))}, Layout(codec=codec))
+    shards = Shards(open_store(tmp_path), "fields")
+    os.truncate(first_shard(tmp_path), 10_000)
+    with pytest.raises(BadData, match=f"{first_shard(tmp_path)}, chunk 2"):
+        shards.read(np.array([2]), np.empty((1, 2, 3000)))
+
+
+def test_a_store_that_lists_too_few_shards_is_refused(tmp_path: Path) -> None:
+    """Its metadata contradict each other."""
+    store = open_store(write_store(tmp_path, {"fields": field(8, 2, 3)}))
+    store.contents.stacks["fields"] = store.contents.stacks["fields"].model_copy(update={"shards": ()})
+    with pytest.raises(BadData, match="lists 0 shards, wanted 3"):
+        Shards(store, "fields")
+
+
+def test_the_layout_of_the_tests_is_the_contract(tmp_path: Path) -> None:
+    """What is described comes back from the metadata."""
+    array: StackedArray = open_store(
+        write_store(tmp_path, {"fields": field(7, 5, 3)}, Layout(rows=2, width=2))
+    ).arrays["fields"]
+    assert (array.shape, array.chunk, array.pieces, array.shards) == ((7, 5, 3), (2, 2), 3, 2)
