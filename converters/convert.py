@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from maelio.converters.formats import describe, read_whole
 from maelio.converters.journal import Journal, open_journal
 from maelio.converters.merge import check_alike, merge_carried
 from maelio.converters.plan import Options, Plan, Region
@@ -20,7 +21,7 @@ from maelio.converters.planner import make_plan
 from maelio.converters.publish import publish
 from maelio.converters.region import Done, Memory, convert_region
 from maelio.converters.selection import is_time, sample_dimension, select
-from maelio.converters.source import Source, describe, read_raw
+from maelio.converters.source import Source
 from maelio.converters.times import check_times, in_step, line_up
 from maelio.errors import BadData, BadRequest, MaelioError, NotPermitted
 from maelio.store import Store, open_store, unfinished
@@ -100,7 +101,9 @@ def _prepare(sources: Sequence[str | Path], target: Path, options: Options) -> _
             raise BadData(f"{source.path}: dimension {dimension!r} has no values")
     stacked, names = select(first, options.variables, dimension)
     check_alike(described, stacked, dimension)
-    values = [read_raw(source, [name for name in names if name in source.variables]) for source in described]
+    values = [
+        read_whole(source, [name for name in names if name in source.variables]) for source in described
+    ]
     times = _times(described, values, dimension)
     order, samples = line_up(described, times, dimension)
     described = [described[file] for file in order]

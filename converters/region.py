@@ -9,20 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from maelio.converters.formats import read_stored
 from maelio.converters.moments import Moments, moments
 from maelio.converters.plan import Region
-from maelio.converters.source import Source, Variable, decode, open_raw
-from maelio.converters.storage import Slow, read_rows
+from maelio.converters.shard import write_shard
+from maelio.converters.source import Source, Variable, decode
 from maelio.errors import BadData
-from maelio.store import ABSENT, Shard, StackedArray, pack_index
-
-_PAGE = 4096
-_ALIGNED = 64 * 2**10  # uncompressed chunks from this size on start on a page, so that reads copy whole pages
+from maelio.store import Shard
 
 
 class Stopped(Exception):
@@ -84,7 +81,9 @@ def _finish(
     found = tuple(moments(block[:, number], level_axis) for number in range(len(region.array.variables)))
     if stop.is_set():
         raise Stopped
-    return Done(region.array.name, region.shard, write_shard(region, block, folder), found)
+    return Done(
+        region.array.name, region.shard, write_shard(region.array, region.shard, block, folder), found
+    )
 
 
 def read_region(
@@ -120,64 +119,17 @@ def _read_variable(
     try:
         if variable.packed:
             raw = np.empty(target.shape, variable.stored.newbyteorder("="))
-            _read_stored(fd, source, variable, axis, rows, raw)
+            read_stored(fd, source, variable, axis, rows, raw)
             decoded = decode(variable.name, xr.Variable(variable.dimensions, raw, dict(variable.attributes)))
             target[...] = decoded.values
         else:
-            _read_stored(fd, source, variable, axis, rows, target)
+            read_stored(fd, source, variable, axis, rows, target)
             _mask(target, variable.fills)
     except (BadData, OSError, RuntimeError) as error:
         raise BadData(f"{source.path}: variable {variable.name!r}: {error}") from error
-
-
-def _read_stored(
-    fd: int, source: Source, variable: Variable, axis: int, rows: range, out: NDArray[Any]
-) -> None:
-    storage = variable.along(variable.dimensions[axis])
-    if isinstance(storage, Slow):
-        with open_raw(source.path) as raw:
-            along = {variable.dimensions[axis]: slice(rows.start, rows.stop)}
-            out[...] = raw.variables[variable.name].isel(along).values
-    else:
-        read_rows(fd, storage, variable.stored, axis, rows, out)
 
 
 def _mask(field: NDArray[Any], fills: Sequence[Any]) -> None:
     """Replace the values that stand for "missing" by NaN, in place."""
     for fill in fills:
         field[field == fill] = np.nan
-
-
-def write_shard(region: Region, block: NDArray[Any], folder: Path) -> Shard:
-    """Encode `block` (sample, variable, *rest) chunk by chunk into the region's file."""
-    array = region.array
-    path = folder / array.shard_key(region.shard)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    index = np.full((array.chunks_per_shard, 2), ABSENT)
-    align = array.codec.name == "none" and array.chunk_bytes >= _ALIGNED
-    position, checksum = 0, 0
-    with open(path, "wb", buffering=2**20) as file:
-        for number, chunk in enumerate(_chunks(array, block)):
-            encoded = array.codec.encode(chunk)
-            padding = bytes(-position % _PAGE) if align else b""
-            index[number] = position + len(padding), len(encoded)
-            for part in (padding, encoded):
-                file.write(part)
-                checksum = google_crc32c.extend(checksum, part)
-            position += len(padding) + len(encoded)
-        tail = pack_index(index)
-        file.write(tail)
-    return Shard(bytes=position + len(tail), crc32c=f"{google_crc32c.extend(checksum, tail):08x}")
-
-
-def _chunks(array: StackedArray, block: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Inner chunks in the order of the index: rows first, then pieces; the last rows are padded."""
-    rows, width = array.chunk
-    for first in range(0, len(block), rows):
-        part = block[first : first + rows]
-        if len(part) < rows:
-            padded = np.full((rows, *array.row_shape), array.fill_value, array.dtype)
-            padded[: len(part)] = part
-            part = padded
-        for piece in range(0, array.shape[1], width):
-            yield np.ascontiguousarray(part[:, piece : piece + width])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numcodecs import Shuffle
 
 from maelio.converters import netcdf3, netcdf4
-from maelio.converters.source import describe
+from maelio.converters.formats import describe
 from maelio.converters.storage import Chunks, Rows, Slow, read_rows, unshuffle
 from maelio.errors import BadData
 

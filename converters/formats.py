@@ -1,0 +1,42 @@
+"""One question, asked of whatever format a file has: what is in it, and how are its values read?"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from maelio.converters import netcdf
+from maelio.converters.signature import identify
+from maelio.converters.source import Source, Variable
+from maelio.converters.storage import Slow, read_rows
+
+
+def describe(path: Path) -> Source:
+    """Open a file once and note what a plan needs; no field value is read.
+
+    Raises:
+        NotFound, NotPermitted: there is no such file, or it may not be read.
+        BadData: of no format known here, damaged, or cut short.
+    """
+    path = path.absolute()
+    return netcdf.describe(path, identify(path))
+
+
+def read_whole(source: Source, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+    """Whole variables, not decoded: coordinates and the like. Raises BadData: one cannot be read."""
+    return netcdf.read_raw(source, names)
+
+
+def read_stored(
+    fd: int, source: Source, variable: Variable, axis: int, rows: range, out: NDArray[Any]
+) -> None:
+    """Fill `out`, the variable's shape with `rows` along `axis`, with values as they are stored.
+
+    `fd` is the open file. Raises BadData, OSError, RuntimeError: they cannot be read.
+    """
+    storage = variable.along(variable.dimensions[axis])
+    if isinstance(storage, Slow):
+        out[...] = netcdf.read_slowly(source, variable, axis, rows)
+    else:
+        read_rows(fd, storage, variable.stored, axis, rows, out)

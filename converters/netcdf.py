@@ -1,0 +1,101 @@
+"""NetCDF files: described by their own library, read by byte tables where those are known."""
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from maelio.converters import netcdf3, netcdf4
+from maelio.converters.source import Source, Variable, decode
+from maelio.converters.storage import Slow, Storage
+from maelio.errors import BadData
+
+
+def describe(path: Path, kind: Literal["netcdf3", "netcdf4"]) -> Source:
+    """Open a file once and note what a plan needs.
+
+    Raises BadData: damaged, or cut short.
+    """
+    status = os.stat(path)
+    with open_raw(path) as raw:
+        names = [str(name) for name in raw.variables]
+        shapes = {name: raw.variables[name].shape for name in names}
+        tables: Mapping[str, tuple[np.dtype[Any], Storage]] = (
+            netcdf3.tables(path) if kind == "netcdf3" else netcdf4.tables(path, shapes)
+        )
+        return Source(
+            path=path,
+            format=kind,
+            bytes=status.st_size,
+            modified_ns=status.st_mtime_ns,
+            attributes=dict(raw.attrs),
+            unlimited=frozenset(map(str, raw.encoding.get("unlimited_dims", ()))),
+            variables={name: _variable(path, name, raw.variables[name], tables.get(name)) for name in names},
+        )
+
+
+_library = threading.RLock()  # netCDF-C and HDF5 crash when two threads are inside, in whatever files
+
+
+@contextmanager
+def open_raw(path: Path) -> Iterator[xr.Dataset]:
+    """The file through its own library, nothing decoded; one thread of the process at a time.
+
+    Raises BadData: the library cannot open it.
+    """
+    with _library, _opened(path) as raw:
+        yield raw
+
+
+def _opened(path: Path) -> xr.Dataset:
+    try:
+        return xr.open_dataset(path, engine="netcdf4", decode_cf=False, cache=False)
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise BadData(f"{path} cannot be opened as NetCDF: {reason}") from error
+
+
+def read_raw(source: Source, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+    """Whole variables, not decoded. Raises BadData: naming the variable that cannot be read."""
+    values = {}
+    with open_raw(source.path) as raw:
+        for name in names:
+            try:
+                values[name] = raw.variables[name].values
+            except (OSError, RuntimeError) as error:
+                raise BadData(f"{source.path}: variable {name!r} cannot be read: {error}") from error
+    return values
+
+
+def read_slowly(source: Source, variable: Variable, axis: int, rows: range) -> NDArray[Any]:
+    """`rows` along `axis` of one variable, not decoded, through the library."""
+    with open_raw(source.path) as raw:
+        along = {variable.dimensions[axis]: slice(rows.start, rows.stop)}
+        values: NDArray[Any] = raw.variables[variable.name].isel(along).values
+        return values
+
+
+def _variable(
+    path: Path, name: str, raw: xr.Variable, table: tuple[np.dtype[Any], Storage] | None
+) -> Variable:
+    dimensions = tuple(map(str, raw.dims))
+    stored, storage = table or (raw.dtype, Slow("no fixed place in the file"))
+    try:
+        decoded = decode(name, raw).dtype.newbyteorder("=")
+    except (ValueError, TypeError) as error:
+        raise BadData(f"{path}: variable {name!r} has attributes that cannot be decoded: {error}") from error
+    return Variable(
+        name=name,
+        dimensions=dimensions,
+        shape=raw.shape,
+        attributes=dict(raw.attrs),
+        stored=stored,
+        decoded=decoded,
+        storage=storage,
+    )
