@@ -1,0 +1,1 @@
+"""How long the same job takes other tools: interleaved runs on one machine, medians and ratios."""
