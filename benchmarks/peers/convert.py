@@ -64,7 +64,8 @@ def by_floor(sources: Sequence[Path], target: Path) -> None:
 
 def by_xarray(sources: Sequence[Path], target: Path) -> None:
     """One array a variable, one step a chunk; dask's threads."""
-    with xr.open_mfdataset(sources, combine="nested", concat_dim="time", chunks={"time": 12}) as dataset:
+    chunks = {"time": 12, "latitude": -1, "longitude": -1}
+    with xr.open_mfdataset(sources, combine="nested", concat_dim="time", chunks=chunks) as dataset:
         names = [str(name) for name in dataset.data_vars]
         for name in names:
             dataset[name].encoding.clear()
