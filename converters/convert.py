@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -21,7 +20,7 @@ from maelio.converters.planner import make_plan
 from maelio.converters.publish import publish
 from maelio.converters.region import Done, Memory, convert_region
 from maelio.converters.selection import is_time, sample_dimension, select
-from maelio.converters.source import Source
+from maelio.converters.source import Source, extent
 from maelio.converters.times import check_times, in_step, line_up
 from maelio.errors import BadData, BadRequest, MaelioError, NotPermitted
 from maelio.store import Store, open_store, unfinished
@@ -164,8 +163,7 @@ def _run(plan: Plan, journal: Journal, folder: Path, progress: Callable[[Progres
 
 def _check_unchanged(plan: Plan) -> None:
     for source in plan.sources:
-        status = os.stat(source.path)
-        if (status.st_size, status.st_mtime_ns) != (source.bytes, source.modified_ns):
+        if extent(source.path) != (source.bytes, source.modified_ns):
             raise BadData(f"{source.path} changed while it was converted; nothing was published")
 
 

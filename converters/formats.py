@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from maelio.converters import netcdf
+from maelio.converters import netcdf, zarrs
 from maelio.converters.signature import identify
 from maelio.converters.source import Source, Variable
 from maelio.converters.storage import Slow, read_rows
@@ -20,12 +20,16 @@ def describe(path: Path) -> Source:
         BadData: of no format known here, damaged, or cut short.
     """
     path = path.absolute()
-    return netcdf.describe(path, identify(path))
+    match identify(path):
+        case "zarr":
+            return zarrs.describe(path)
+        case "netcdf3" | "netcdf4" as version:
+            return netcdf.describe(path, version)
 
 
 def read_whole(source: Source, names: Iterable[str]) -> dict[str, NDArray[Any]]:
     """Whole variables, not decoded: coordinates and the like. Raises BadData: one cannot be read."""
-    return netcdf.read_raw(source, names)
+    return _library(source).read_raw(source, names)
 
 
 def read_stored(
@@ -37,6 +41,18 @@ def read_stored(
     """
     storage = variable.along(variable.dimensions[axis])
     if isinstance(storage, Slow):
-        out[...] = netcdf.read_slowly(source, variable, axis, rows)
+        out[...] = _library(source).read_slowly(source, variable, axis, rows)
     else:
         read_rows(fd, storage, variable.stored, axis, rows, out)
+
+
+class Library(Protocol):
+    """What a module of a format has, beside `describe`."""
+
+    def read_raw(self, source: Source, names: Iterable[str]) -> dict[str, NDArray[Any]]: ...
+
+    def read_slowly(self, source: Source, variable: Variable, axis: int, rows: range) -> NDArray[Any]: ...
+
+
+def _library(source: Source) -> Library:
+    return zarrs if source.format == "zarr" else netcdf

@@ -1,6 +1,5 @@
 """NetCDF files: described by their own library, read by byte tables where those are known."""
 
-import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from maelio.converters import netcdf3, netcdf4
-from maelio.converters.source import Source, Variable, decode
+from maelio.converters.source import Source, Variable, describe_variable, extent
 from maelio.converters.storage import Slow, Storage
 from maelio.errors import BadData
 
@@ -22,7 +21,7 @@ def describe(path: Path, kind: Literal["netcdf3", "netcdf4"]) -> Source:
 
     Raises BadData: damaged, or cut short.
     """
-    status = os.stat(path)
+    size, modified_ns = extent(path)
     with open_raw(path) as raw:
         names = [str(name) for name in raw.variables]
         shapes = {name: raw.variables[name].shape for name in names}
@@ -32,11 +31,16 @@ def describe(path: Path, kind: Literal["netcdf3", "netcdf4"]) -> Source:
         return Source(
             path=path,
             format=kind,
-            bytes=status.st_size,
-            modified_ns=status.st_mtime_ns,
+            bytes=size,
+            modified_ns=modified_ns,
             attributes=dict(raw.attrs),
             unlimited=frozenset(map(str, raw.encoding.get("unlimited_dims", ()))),
-            variables={name: _variable(path, name, raw.variables[name], tables.get(name)) for name in names},
+            variables={
+                name: describe_variable(
+                    path, name, raw.variables[name], *_table(tables, name, raw.variables[name])
+                )
+                for name in names
+            },
         )
 
 
@@ -81,21 +85,7 @@ def read_slowly(source: Source, variable: Variable, axis: int, rows: range) -> N
         return values
 
 
-def _variable(
-    path: Path, name: str, raw: xr.Variable, table: tuple[np.dtype[Any], Storage] | None
-) -> Variable:
-    dimensions = tuple(map(str, raw.dims))
-    stored, storage = table or (raw.dtype, Slow("no fixed place in the file"))
-    try:
-        decoded = decode(name, raw).dtype.newbyteorder("=")
-    except (ValueError, TypeError) as error:
-        raise BadData(f"{path}: variable {name!r} has attributes that cannot be decoded: {error}") from error
-    return Variable(
-        name=name,
-        dimensions=dimensions,
-        shape=raw.shape,
-        attributes=dict(raw.attrs),
-        stored=stored,
-        decoded=decoded,
-        storage=storage,
-    )
+def _table(
+    tables: Mapping[str, tuple[np.dtype[Any], Storage]], name: str, raw: xr.Variable
+) -> tuple[np.dtype[Any], Storage]:
+    return tables.get(name) or (raw.dtype, Slow("no fixed place in the file"))

@@ -5,10 +5,12 @@ from typing import Literal
 
 from maelio.errors import BadData, NotFound, NotPermitted
 
-Format = Literal["netcdf3", "netcdf4"]
+Format = Literal["netcdf3", "netcdf4", "zarr"]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _USER_BLOCKS = (0, 512, 1024, 2048, 4096, 8192)  # HDF5 lets a user block of 512 * 2**n bytes stand before it
+
+_ZARR = ("zarr.json", ".zgroup")  # of version 3 and 2
 
 _IMPOSTORS = (
     (b"version https://git-lfs", "a git-lfs pointer, not the data: fetch it with `git lfs pull`"),
@@ -28,7 +30,7 @@ def identify(path: Path) -> Format:
     Raises:
         NotFound: there is no such file.
         NotPermitted: it may not be read.
-        BadData: it is not NetCDF; the message says what it is.
+        BadData: it is of no format known here; the message says what it is.
     """
     try:
         with open(path, "rb") as file:
@@ -36,7 +38,9 @@ def identify(path: Path) -> Format:
     except FileNotFoundError:
         raise NotFound(f"{path}: no such file") from None
     except IsADirectoryError:
-        raise BadData(f"{path} is a directory, wanted a NetCDF file") from None
+        if any((path / root).is_file() for root in _ZARR):
+            return "zarr"
+        raise BadData(f"{path} is a directory, wanted a NetCDF file or a Zarr group") from None
     except OSError as error:
         raise NotPermitted(f"{path} cannot be read: {error.strerror}") from error
     if start[:3] == b"CDF" and start[3:4] in b"\x01\x02\x05":

@@ -10,6 +10,7 @@ import xarray as xr
 
 from maelio.converters.signature import Format
 from maelio.converters.storage import Rows, Slow, Storage
+from maelio.errors import BadData
 
 _PACKED = ("scale_factor", "add_offset", "_Unsigned")
 _FILLS = ("_FillValue", "missing_value")
@@ -75,4 +76,30 @@ def decode(name: str, raw: xr.Variable) -> xr.Variable:
     """Missing values as NaN, packed integers as floats, exactly as xarray does it. Times stay numbers."""
     return xr.conventions.decode_cf_variable(
         name, raw, mask_and_scale=True, decode_times=False, decode_timedelta=False
+    )
+
+
+def extent(path: Path) -> tuple[int, int]:
+    """Bytes and the last time of change in nanoseconds, of a file or of all files in a folder."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    stats = [file.stat() for file in files]
+    return sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)
+
+
+def describe_variable(
+    path: Path, name: str, raw: xr.Variable, stored: np.dtype[Any], storage: Storage
+) -> Variable:
+    """A variable from what its library opened, not decoded. Raises BadData: its attributes make no sense."""
+    try:
+        decoded = decode(name, raw).dtype.newbyteorder("=")
+    except (ValueError, TypeError) as error:
+        raise BadData(f"{path}: variable {name!r} has attributes that cannot be decoded: {error}") from error
+    return Variable(
+        name=name,
+        dimensions=tuple(map(str, raw.dims)),
+        shape=raw.shape,
+        attributes=dict(raw.attrs),
+        stored=stored,
+        decoded=decoded,
+        storage=storage,
     )

@@ -36,6 +36,8 @@ def _plain(value: Any) -> JsonValue:
 
 
 def _typed(value: Any) -> JsonValue:
+    if isinstance(value, float) and not np.isfinite(value):
+        value = np.float64(value)
     if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "fiub":
         return {"dtype": value.dtype.name, "value": _plain(value)}
     return _plain(value)

@@ -1,0 +1,103 @@
+"""Zarr groups, version 2 and 3, as sources: read through zarr-python, in whatever codec they are.
+
+A store of maelio's own is the dataset it was made from.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+
+from maelio.converters.source import Source, Variable, describe_variable, extent
+from maelio.converters.storage import Slow
+from maelio.errors import BadData
+from maelio.store import open_store
+from maelio.xarray_engine import undecoded
+
+log = logging.getLogger(__name__)
+
+
+def describe(path: Path) -> Source:
+    """Read the group's metadata, and tell which chunks are not there: Zarr reads those as the fill value.
+
+    Raises BadData: it does not open.
+    """
+    size, modified_ns = extent(path)
+    with _opened(path) as raw:
+        variables = {
+            str(name): describe_variable(path, str(name), variable, variable.dtype, Slow("Zarr"))
+            for name, variable in raw.variables.items()
+        }
+        attributes = dict(raw.attrs)
+    _tell_missing_chunks(path)
+    return Source(
+        path=path,
+        format="zarr",
+        bytes=size,
+        modified_ns=modified_ns,
+        attributes=attributes,
+        unlimited=frozenset(),
+        variables=variables,
+    )
+
+
+def read_raw(source: Source, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+    """Whole variables, not decoded. Raises BadData: naming the variable that cannot be read."""
+    with _opened(source.path) as raw:
+        return {name: _values(source, name, raw.variables[name]) for name in names}
+
+
+def read_slowly(source: Source, variable: Variable, axis: int, rows: range) -> NDArray[Any]:
+    """`rows` along `axis` of one variable, not decoded; several threads may read at once."""
+    with _opened(source.path) as raw:
+        along = {variable.dimensions[axis]: slice(rows.start, rows.stop)}
+        return _values(source, variable.name, raw.variables[variable.name].isel(along))
+
+
+def _values(source: Source, name: str, variable: xr.Variable) -> NDArray[Any]:
+    try:
+        values: NDArray[Any] = variable.values
+    except (OSError, RuntimeError, ValueError) as error:
+        raise BadData(f"{source.path}: variable {name!r} cannot be read: {error}") from error
+    return values
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[xr.Dataset]:
+    try:
+        root = _root(path)
+        if "maelio" in root.get("attributes", {}):
+            raw = undecoded(open_store(path))
+        else:
+            consolidated = (path / ".zmetadata").exists() or bool(root.get("consolidated_metadata"))
+            raw = xr.open_zarr(path, chunks=None, decode_cf=False, consolidated=consolidated)
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise BadData(f"{path} cannot be opened as Zarr: {str(error).partition(chr(10))[0]}") from error
+    with raw:
+        yield raw
+
+
+def _root(path: Path) -> dict[str, Any]:
+    """The root metadata of version 3; empty for version 2."""
+    file = path / "zarr.json"
+    try:
+        root: dict[str, Any] = json.loads(file.read_bytes()) if file.exists() else {}
+    except ValueError as error:
+        raise BadData(f"{file} is not JSON: {error}") from error
+    return root
+
+
+def _tell_missing_chunks(path: Path) -> None:
+    for name, array in zarr.open_group(path, mode="r").arrays():
+        if array.nchunks_initialized < array.nchunks:
+            missing = array.nchunks - array.nchunks_initialized
+            log.warning(
+                "%s: %d of %d chunks of %r are not there and read as the fill value %r",
+                path, missing, array.nchunks, name, array.fill_value,
+            )  # fmt: skip
