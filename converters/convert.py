@@ -135,9 +135,8 @@ def _run(plan: Plan, journal: Journal, folder: Path, progress: Callable[[Progres
 
     report()
     stop = threading.Event()
-    workers = min(plan.options.threads, len(todo))
-    memory = Memory(workers, max((region.bytes for region in todo), default=0))
-    with ThreadPoolExecutor(plan.options.threads, "maelio-convert") as pool:
+    memory = Memory(plan.workers, max((region.bytes for region in todo), default=0))
+    with ThreadPoolExecutor(plan.workers, "maelio-convert") as pool:
         running: dict[Future[Done], Region] = {
             pool.submit(
                 convert_region, region, plan.sources, plan.levels[region.array.name], folder, memory, stop

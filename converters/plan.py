@@ -31,7 +31,8 @@ class Options:
     """What a user may ask of a conversion.
 
     `samples`: the dimension that training draws samples from (default: time). `variables`: keep only these.
-    `shard_bytes`, `memory`: bytes of a shard, and the most that all `threads` together may hold.
+    `shard_bytes`, `memory`: bytes of a shard, and the most that all `threads` together may hold. The store does not
+    depend on `threads`, so a conversion may be resumed on another machine.
     """
 
     samples: str | None = None
@@ -94,10 +95,19 @@ class Plan:
         return sum(array.samples * array.row_bytes for array in self.arrays)
 
     @property
+    def workers(self) -> int:
+        """Threads that work: as many as asked for, as there are regions, and as the memory holds."""
+        fitting = self.options.memory // self.worker_bytes
+        return max(1, min(self.options.threads, len(self.regions), fitting))
+
+    @property
+    def worker_bytes(self) -> int:
+        return max(worker_bytes(array, self.sources[0]) for array in self.arrays)
+
+    @property
     def peak_bytes(self) -> int:
         """The most that the workers hold together: computed here, kept by `regions`."""
-        workers = min(self.options.threads, len(self.regions))
-        return workers * max(worker_bytes(array, self.sources[0]) for array in self.arrays)
+        return self.workers * self.worker_bytes
 
     @property
     def digest(self) -> str:
@@ -163,7 +173,7 @@ class Plan:
             lines.append(f"    {array.shards} shard(s) of {shard}")
         lines += [f"slow: {name} through its own library ({reason})" for name, reason in self.slow().items()]
         lines.append(
-            f"{len(self.regions)} region(s), {min(self.options.threads, len(self.regions))} thread(s), "
+            f"{len(self.regions)} region(s), {self.workers} thread(s), "
             f"at most {show_bytes(self.peak_bytes)} of memory"
         )
         return "\n".join(lines)

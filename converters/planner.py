@@ -74,13 +74,13 @@ def _array(
 
 
 def _fit(plan: Plan) -> Plan:
-    """Fewer rows a shard, down to one chunk, until the workers' memory fits."""
-    while plan.peak_bytes > plan.options.memory:
+    """Fewer rows a shard, down to one chunk, until a single worker fits the memory."""
+    while plan.worker_bytes > plan.options.memory:
         worst = max(plan.arrays, key=lambda array: worker_bytes(array, plan.sources[0]))
         if worst.rows_per_shard == worst.rows_per_chunk:
             raise BadRequest(
-                f"{plan.options.threads} thread(s) need {show_bytes(plan.peak_bytes)} for {worst.name!r}, the limit "
-                f"is {show_bytes(plan.options.memory)}; raise --memory or take fewer --threads"
+                f"one thread needs {show_bytes(plan.worker_bytes)} for {worst.name!r}, the limit is "
+                f"{show_bytes(plan.options.memory)}; raise --memory"
             )
         chunks = worst.rows_per_shard // worst.rows_per_chunk
         smaller = replace(worst, rows_per_shard=chunks // 2 * worst.rows_per_chunk)

@@ -1,7 +1,6 @@
 """Plans are arithmetic: every sample exactly once, and never more memory than allowed."""
 
 import tracemalloc
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -71,17 +70,28 @@ def test_a_shard_takes_whole_source_chunks_where_it_can() -> None:
     assert layout.rows_per_shard(10**6, 1000, 1, 64 * 10**6, 100) == 64
 
 
-def test_less_memory_means_smaller_shards(tmp_path: Path) -> None:
+def test_less_memory_means_fewer_threads_then_smaller_shards(tmp_path: Path) -> None:
     """The planned peak never exceeds the limit."""
     field = np.zeros((64, 128, 128), np.float32)
     source = write_netcdf(tmp_path / "a.nc", {"t": field}, zlib=True)
     plans = [
-        plan_conversion([source], tmp_path / "s", Options(memory=2**power)) for power in (21, 22, 24, 28)
+        plan_conversion([source], tmp_path / "s", Options(memory=2**power, shard_bytes=2**20, threads=4))
+        for power in (20, 22, 23, 28)
     ]
     assert all(plan.peak_bytes <= plan.options.memory for plan in plans)
+    workers = [plan.workers for plan in plans]
+    assert workers[:2] == [1, 1] and 1 < workers[2] < workers[3] == 4
     rows = [plan.arrays[0].rows_per_shard for plan in plans]
-    assert all(before <= after for before, after in pairwise(rows))
-    assert rows[0] < rows[-1]
+    assert rows[0] < rows[1] == rows[2] == rows[3]
+
+
+def test_the_store_does_not_depend_on_the_threads(tmp_path: Path) -> None:
+    """A conversion begun on a laptop goes on on a large node, to the same bytes."""
+    source = write_netcdf(tmp_path / "a.nc", {"t": np.zeros((64, 128, 128), np.float32)}, zlib=True)
+    digests = {
+        plan_conversion([source], tmp_path / "s", Options(threads=threads)).digest for threads in (1, 2, 64)
+    }
+    assert len(digests) == 1
 
 
 def test_a_conversion_keeps_to_its_memory(tmp_path: Path) -> None:
