@@ -80,7 +80,8 @@ def test_less_memory_means_fewer_threads_then_smaller_shards(tmp_path: Path) -> 
     ]
     assert all(plan.peak_bytes <= plan.options.memory for plan in plans)
     workers = [plan.workers for plan in plans]
-    assert workers[:2] == [1, 1] and 1 < workers[2] < workers[3] == 4
+    assert workers[:2] == [1, 1]
+    assert 1 < workers[2] < workers[3] == 4
     rows = [plan.arrays[0].rows_per_shard for plan in plans]
     assert rows[0] < rows[1] == rows[2] == rows[3]
 
