@@ -23,7 +23,7 @@ from maelio.converters.selection import is_time, sample_dimension, select
 from maelio.converters.source import Source, extent
 from maelio.converters.times import check_times, in_step, line_up
 from maelio.errors import BadData, BadRequest, MaelioError, NotPermitted
-from maelio.store import Store, open_store, unfinished
+from maelio.store import Store, may_be_store, open_store, unfinished
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +88,7 @@ def convert(
 
 
 def _prepare(sources: Sequence[str | Path], target: Path, options: Options) -> _Work:
-    if target.exists() and not options.overwrite:
-        raise BadRequest(f"{target} exists; --overwrite replaces it")
+    _check_target(target, options)
     if not sources:
         raise BadRequest("no source files")
     described = [describe(Path(source)) for source in sources]
@@ -111,6 +110,17 @@ def _prepare(sources: Sequence[str | Path], target: Path, options: Options) -> _
         check_times(described, [times[file] for file in order], allow_gaps=options.allow_gaps)
     carried = merge_carried(described, values, names, dimension)
     return _Work(make_plan(described, samples, stacked, options), carried)
+
+
+def _check_target(target: Path, options: Options) -> None:
+    if not target.exists():
+        return
+    if not options.overwrite:
+        raise BadRequest(f"{target} exists; --overwrite replaces it")
+    if not may_be_store(target) and not (target.is_dir() and not any(target.iterdir())):
+        raise BadRequest(
+            f"{target} is in the way: it is not a store, which --overwrite would replace; move it"
+        )
 
 
 def _times(

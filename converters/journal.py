@@ -39,6 +39,7 @@ class Journal:
             "array": done.array,
             "shard": done.shard,
             "file": done.file.model_dump(),
+            "index": done.index and done.index.model_dump(),
             "moments": [part.to_json() for part in done.moments],
         }
         with self._lock:
@@ -89,7 +90,17 @@ def _resume(fd: int, folder: Path, plan: Plan) -> dict[tuple[str, int], Done]:
         )
     os.ftruncate(fd, 0)
     _append(fd, {"plan": plan.digest})
+    _clear(folder)
     return {}
+
+
+def _clear(folder: Path) -> None:
+    """Remove what another plan wrote: a reader that goes by names would take it for a part of this store."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != _NAME:
+            path.unlink()
 
 
 def close_journal(folder: Path) -> None:
@@ -128,8 +139,16 @@ def _intact(entries: list[dict[str, object]], plan: Plan, folder: Path) -> Itera
             array=str(entry["array"]),
             shard=int(str(entry["shard"])),
             file=Shard.model_validate(entry["file"]),
+            index=Shard.model_validate(entry["index"]) if entry["index"] else None,
             moments=tuple(Moments.from_json(part) for part in entry["moments"]),  # type: ignore[attr-defined]
         )
-        path = folder / arrays[done.array].shard_key(done.shard)
-        if path.exists() and file_checksum(path) == done.file:
+        array = arrays[done.array]
+        files = {array.shard_key(done.shard): done.file}
+        if done.index and (key := array.index_key(done.shard)):
+            files[key] = done.index
+        if all(_is(folder / key, wanted) for key, wanted in files.items()):
             yield done
+
+
+def _is(path: Path, wanted: Shard) -> bool:
+    return path.exists() and file_checksum(path) == wanted

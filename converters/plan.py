@@ -21,7 +21,7 @@ from maelio.converters.source import Source
 from maelio.converters.storage import MOST_AT_ONCE, Chunks, Slow
 from maelio.converters.times import Samples
 from maelio.files import show_bytes
-from maelio.store import StackedArray
+from maelio.store import Container, StackedArray
 
 _HEADERS = 8192  # of compressed chunks, at most
 
@@ -31,12 +31,14 @@ class Options:
     """What a user may ask of a conversion.
 
     `samples`: the dimension that training draws samples from (default: time). `variables`: keep only these.
+    `format`: what a shard is: a part of a Zarr array, a tar or a TFRecord file.
     `shard_bytes`, `memory`: bytes of a shard, and the most that all `threads` together may hold. The store does not
     depend on `threads`, so a conversion may be resumed on another machine.
     """
 
     samples: str | None = None
     variables: tuple[str, ...] | None = None
+    format: Container = "zarr"
     codec: CodecName = "lz4"
     shard_bytes: int = 64 * 2**20
     memory: int = 2 * 2**30
@@ -139,6 +141,7 @@ class Plan:
             "samples": self.samples.count,
             "decoded_bytes": self.bytes,
             "peak_bytes": self.peak_bytes,
+            "format": self.options.format,
             "codec": self.options.codec,
             "arrays": [
                 {
@@ -159,9 +162,7 @@ class Plan:
 
     def describe(self) -> str:
         count = f"{self.samples.count} samples along {self.samples.dimension!r}"
-        size = f"{show_bytes(self.bytes)} decoded, codec {self.options.codec}"
-        count = f"{self.samples.count} samples along {self.samples.dimension!r}"
-        size = f"{show_bytes(self.bytes)} decoded, codec {self.options.codec}"
+        size = f"{show_bytes(self.bytes)} decoded, format {self.options.format}, codec {self.options.codec}"
         lines = [f"{len(self.sources)} file(s), {count}, {size}"]
         for array in self.arrays:
             shape = ", ".join(

@@ -16,6 +16,7 @@ from maelio.errors import BadRequest
 from maelio.files import show_bytes
 from maelio.store import VARIABLE, StackedArray
 
+_LARGEST_RECORD = 2**31 - 2**20  # a message of Protocol Buffers has less than 2 GiB
 _NAMES = {1: "scalars", 2: "profiles"}  # by number of dimensions without `variable`; others are "fields"
 
 
@@ -23,7 +24,7 @@ def make_plan(sources: Sequence[Source], samples: Samples, stacked: Sequence[str
     """Group the `stacked` variables into arrays and cut those into shards that fit the memory.
 
     Raises:
-        BadRequest: not even shards of one chunk fit `options.memory`.
+        BadRequest: not even shards of one chunk fit `options.memory`, or a chunk is too large for the format.
     """
     if options.threads < 1 or options.shard_bytes < 1:
         raise BadRequest(f"threads={options.threads}, shard size {options.shard_bytes}: wanted 1 or more")
@@ -39,6 +40,7 @@ def make_plan(sources: Sequence[Source], samples: Samples, stacked: Sequence[str
         axis = _free_name(VARIABLE if len(groups) == 1 else f"{name}_{VARIABLE}", taken)
         arrays.append(_array(name, axis, variables, samples, options))
         taken |= {name, axis}
+    _check_records(arrays)
     levels = {array.name: _level(array, first) for array in arrays}
     return _fit(Plan(samples, tuple(sources), tuple(arrays), levels, options))
 
@@ -70,7 +72,17 @@ def _array(
             _source_rows(variables, samples.dimension),
         ),
         codec=Codec(options.codec),
+        container=options.format,
     )
+
+
+def _check_records(arrays: Sequence[StackedArray]) -> None:
+    for array in arrays:
+        if array.container == "tfrecord" and array.chunk_bytes > _LARGEST_RECORD:
+            raise BadRequest(
+                f"{array.name!r}: a chunk of {show_bytes(array.chunk_bytes)} does not fit a TFRecord, which holds "
+                f"at most {show_bytes(_LARGEST_RECORD)}; take another --format"
+            )
 
 
 def _fit(plan: Plan) -> Plan:

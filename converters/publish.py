@@ -22,31 +22,34 @@ from maelio.converters.plan import Plan
 from maelio.converters.region import Done
 from maelio.converters.source import PACKING, Variable
 from maelio.files import write_atomically
-from maelio.store import Contents, SourceFile, SourceVariable, Stack, StackedArray, group_metadata
+from maelio.store import COORDINATES, Contents, SourceFile, SourceVariable, Stack, StackedArray, root_files
 
 
 def publish(
     plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done], folder: Path, target: Path
 ) -> None:
     """Write what surrounds the shards into `folder`, then let it stand at `target`, in place of what is there."""
-    metadata: dict[str, JsonValue] = {}
+    home = folder if plan.options.format == "zarr" else folder / COORDINATES
+    carried_arrays: dict[str, JsonValue] = {}
     names = {
         array.dimensions[1]: xr.Variable(array.dimensions[1], np.array(array.variables, object))
         for array in plan.arrays
     }
     for key, content in encode({**carried, **names}).items():
-        path = folder / key
+        path = home / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         if path.name == "zarr.json":
-            metadata[str(Path(key).parent)] = json.loads(content)
-    for array in plan.arrays:
-        metadata[array.name] = array.to_zarr(_attributes(plan, array, carried))
-        write_atomically(
-            folder / array.name / "zarr.json", json.dumps(metadata[array.name], indent=1).encode()
-        )
-    root = group_metadata(contents(plan, carried, done), natural(plan.sources[0].attributes), metadata)
-    write_atomically(folder / "zarr.json", root)
+            carried_arrays[str(Path(key).parent)] = json.loads(content)
+    stacked: dict[str, JsonValue] = {
+        array.name: array.to_zarr(_attributes(plan, array, carried)) for array in plan.arrays
+    }
+    if plan.options.format == "zarr":
+        for name, metadata in stacked.items():
+            write_atomically(folder / name / "zarr.json", json.dumps(metadata, indent=1).encode())
+    known, attributes = contents(plan, carried, done), natural(plan.sources[0].attributes)
+    for key, content in root_files(known, attributes, stacked, carried_arrays).items():
+        write_atomically(folder / key, content)
     _rename(folder, target)
     close_journal(target)
 
@@ -58,6 +61,7 @@ def contents(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done
     }
     plain = {name: _carried(first.variables[name]) for name in carried}
     return Contents(
+        container=plan.options.format,
         version=maelio.__version__,
         sample_dimension=plan.samples.dimension,
         stacks={array.name: _stack(plan, array, done) for array in plan.arrays},
@@ -69,7 +73,7 @@ def contents(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done
             SourceFile(path=str(source.path), bytes=source.bytes, modified_ns=source.modified_ns)
             for source in plan.sources
         ),
-        options={"codec": plan.options.codec, "variables": [*plan.stacked]},
+        options={"format": plan.options.format, "codec": plan.options.codec, "variables": [*plan.stacked]},
     )
 
 
@@ -104,6 +108,7 @@ def _stack(plan: Plan, array: StackedArray, done: Sequence[Done]) -> Stack:
             for number, variable in enumerate(array.variables)
         },
         shards=tuple(part.file for part in parts),
+        indexes=tuple(part.index for part in parts if part.index),
     )
 
 

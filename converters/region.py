@@ -28,11 +28,12 @@ class Stopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A committed region: what its file must be, and the moments of its variables in order."""
+    """A committed region: what its file must be, and its index beside it; the moments of its variables in order."""
 
     array: str
     shard: int
     file: Shard
+    index: Shard | None
     moments: tuple[Moments, ...]
 
 
@@ -81,9 +82,8 @@ def _finish(
     found = tuple(moments(block[:, number], level_axis) for number in range(len(region.array.variables)))
     if stop.is_set():
         raise Stopped
-    return Done(
-        region.array.name, region.shard, write_shard(region.array, region.shard, block, folder), found
-    )
+    file, index = write_shard(region.array, region.shard, block, folder)
+    return Done(region.array.name, region.shard, file, index, found)
 
 
 def read_region(

@@ -1,6 +1,5 @@
 """Write one shard of a store: inner chunks one behind the other, then where each of them lies."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,41 +7,67 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
+from maelio.converters import tar, tfrecord
+from maelio.converters.chunks import Chunk, chunks
 from maelio.store import ABSENT, Shard, StackedArray, pack_index
 
 _PAGE = 4096
 _ALIGNED = 64 * 2**10  # uncompressed chunks from this size on start on a page, so that reads copy whole pages
 
 
-def write_shard(array: StackedArray, number: int, block: NDArray[Any], folder: Path) -> Shard:
-    """Encode `block` (sample, variable, *rest) chunk by chunk into the file of shard `number` below `folder`."""
+def write_shard(
+    array: StackedArray, number: int, block: NDArray[Any], folder: Path
+) -> tuple[Shard, Shard | None]:
+    """Encode `block` (sample, variable, *rest) chunk by chunk into the file of shard `number` below `folder`.
+
+    What the shard is, and what its index is where that is a file of its own.
+    """
     path = folder / array.shard_key(number)
     path.parent.mkdir(parents=True, exist_ok=True)
     index = np.full((array.chunks_per_shard, 2), ABSENT)
-    align = array.codec.name == "none" and array.chunk_bytes >= _ALIGNED
     position, checksum = 0, 0
     with open(path, "wb", buffering=2**20) as file:
-        for place, chunk in enumerate(_chunks(array, block)):
-            encoded = array.codec.encode(chunk)
-            padding = bytes(-position % _PAGE) if align else b""
-            index[place] = position + len(padding), len(encoded)
-            for part in (padding, encoded):
+        for place, chunk in enumerate(chunks(array, number, block)):
+            encoded = array.codec.encode(chunk.values)
+            before, after = _around(chunk, encoded, position)
+            index[place] = position + len(before), len(encoded)
+            for part in (before, encoded, after):
                 file.write(part)
                 checksum = google_crc32c.extend(checksum, part)
-            position += len(padding) + len(encoded)
-        tail = pack_index(index)
+            position += len(before) + len(encoded) + len(after)
+        tail = _end(array, index)
         file.write(tail)
-    return Shard(bytes=position + len(tail), crc32c=f"{google_crc32c.extend(checksum, tail):08x}")
+    shard = Shard(bytes=position + len(tail), crc32c=f"{google_crc32c.extend(checksum, tail):08x}")
+    return shard, _write_index(array, number, index, folder)
 
 
-def _chunks(array: StackedArray, block: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Inner chunks in the order of the index: rows first, then pieces; the last rows are padded."""
-    rows, width = array.chunk
-    for first in range(0, len(block), rows):
-        part = block[first : first + rows]
-        if len(part) < rows:
-            padded = np.full((rows, *array.row_shape), array.fill_value, array.dtype)
-            padded[: len(part)] = part
-            part = padded
-        for piece in range(0, array.shape[1], width):
-            yield np.ascontiguousarray(part[:, piece : piece + width])
+def _around(chunk: Chunk, encoded: bytes, position: int) -> tuple[bytes, bytes]:
+    """What the container has in front of a chunk and behind it."""
+    raw = chunk.array.codec.name == "none"
+    alignment = _PAGE if raw and chunk.array.chunk_bytes >= _ALIGNED else 1
+    match chunk.array.container:
+        case "zarr":
+            return bytes(-position % alignment), b""
+        case "tar":
+            return tar.around(chunk, encoded, position, alignment)
+        case "tfrecord":
+            return tfrecord.around(chunk, encoded)
+
+
+def _end(array: StackedArray, index: NDArray[np.uint64]) -> bytes:
+    match array.container:
+        case "zarr":
+            return pack_index(index)
+        case "tar":
+            return tar.END
+        case "tfrecord":
+            return b""
+
+
+def _write_index(array: StackedArray, number: int, index: NDArray[np.uint64], folder: Path) -> Shard | None:
+    key = array.index_key(number)
+    if key is None:
+        return None
+    stored = pack_index(index)
+    (folder / key).write_bytes(stored)
+    return Shard(bytes=len(stored), crc32c=f"{google_crc32c.value(stored):08x}")

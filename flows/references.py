@@ -46,7 +46,8 @@ def kept(target: Path, files: Sequence[Path], options: Options) -> Store | None:
         return None
     held = [(Path(source.path), source.bytes, source.modified_ns) for source in store.contents.sources]
     now = [(file.absolute(), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return store if held == now and store.contents.options.get("codec") == options.codec else None
+    alike = store.contents.container == options.format
+    return store if alike and held == now and store.contents.options.get("codec") == options.codec else None
 
 
 def _require_same(reference: Reference, digest: str) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maelio.errors import BadData, NotPermitted
-from maelio.store import ABSENT, index_bytes, unpack_index
+from maelio.store import index_bytes, places
 
 _MADV_POPULATE_READ = 22  # Linux 5.14
 
@@ -29,7 +29,7 @@ _of_thread = threading.local()
 
 
 class ShardFile:
-    """A shard of `nbytes` bytes that ends with the index of its `chunks` inner chunks.
+    """A shard of `nbytes` bytes and `chunks` inner chunks. It ends with their index, or that is the file `beside`.
 
     `index`: shape (chunk, 2), int64: offset and length in bytes, -1 twice where the chunk is absent.
     With `mapped`, `fetch` looks into the page cache; else it copies.
@@ -39,14 +39,16 @@ class ShardFile:
         NotPermitted: it may not be read.
     """
 
-    def __init__(self, path: Path, *, chunks: int, nbytes: int, mapped: bool) -> None:
+    def __init__(
+        self, path: Path, *, chunks: int, nbytes: int, mapped: bool, beside: Path | None = None
+    ) -> None:
         self.path = path
         self._descriptor = _open(path)
         close = weakref.finalize(self, os.close, self._descriptor)
         found = os.fstat(self._descriptor).st_size
         if found != nbytes:
             raise BadData(f"{path} has {found} bytes, wanted {nbytes}")
-        self.index = self._read_index(chunks, nbytes)
+        self.index = self._read_index(chunks, nbytes) if beside is None else _read(beside, chunks, nbytes)
         self._mapping = _Mapping.of(self._descriptor) if mapped else None
         if self._mapping is not None:
             close()  # a mapping keeps the file open itself
@@ -77,13 +79,9 @@ class ShardFile:
         stored = bytearray(index_bytes(chunks))
         try:
             self.read_into(start, memoryview(stored))
-            index = unpack_index(bytes(stored))
+            return places(bytes(stored), chunks=chunks, end=start)
         except BadData as error:
             raise BadData(f"{self.path}: {error}") from error
-        there = index[(index != ABSENT).any(axis=1)]
-        if (there > start).any() or (there.sum(axis=1) > start).any():
-            raise BadData(f"{self.path}: its index points behind the {start} bytes of its chunks")
-        return index.view(np.int64)
 
 
 class _Mapping:
@@ -117,6 +115,16 @@ def allow_open_files(count: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and count > soft // 4:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _read(index: Path, chunks: int, nbytes: int) -> NDArray[np.int64]:
+    """The index of a shard of `nbytes` bytes, from a file of its own."""
+    descriptor = _open(index)
+    try:
+        with open(descriptor, "rb") as file:
+            return places(file.read(), chunks=chunks, end=nbytes)
+    except BadData as error:
+        raise BadData(f"{index}: {error}") from error
 
 
 def _open(path: Path) -> int:

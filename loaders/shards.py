@@ -76,6 +76,7 @@ class Shards:
                 chunks=self.array.chunks_per_shard,
                 nbytes=shard.bytes,
                 mapped=not self._raw,
+                beside=store.path / key if (key := self.array.index_key(number)) else None,
             )
             for number, shard in enumerate(shards)
         ]
@@ -91,17 +92,18 @@ class Shards:
     def _fill(self, number: int, out: NDArray[Any], tally: "_Tally") -> None:
         """Fill `out` with the chunk row `number`. Shape: (rows of a chunk, variable, *rest)."""
         file = self._files[number // self._chunk_rows_per_file]
-        width = self.array.chunk[1]
+        stored = (self.array.rows_stored(number), *self.array.chunk_shape[1:])
+        rows, width = stored[:2]
         for piece, (offset, length) in enumerate(self._index[number].tolist()):
-            part = out[:, piece * width : (piece + 1) * width]
+            part = out[:rows, piece * width : (piece + 1) * width]
             if offset < 0:
                 part[...] = self.array.fill_value
                 continue
             try:
-                if part.nbytes == self.array.chunk_bytes and part.flags.c_contiguous:
+                if part.shape == stored and part.flags.c_contiguous:
                     self._load(file, offset, length, part, tally)
                 else:
-                    whole = np.empty(self.array.chunk_shape, self.array.dtype)
+                    whole = np.empty(stored, self.array.dtype)
                     self._load(file, offset, length, whole, tally)
                     part[...] = whole[:, : part.shape[1]]
             except BadData as error:

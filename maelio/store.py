@@ -11,6 +11,14 @@ It is built in `store.zarr.part/` beside it and appears under its name in one re
 An inner chunk is one sample with all variables of its array (cut along `variable` when large), or a block
 of rows when samples are small; a shard holds many of them and ends with their offsets and a CRC-32C.
 
+The same chunks may stand in other containers, for readers of WebDataset or TensorFlow; see docs/formats.md:
+
+    store/
+        maelio.json          source attributes, `Contents`, and the layout of every array as Zarr has it
+        fields-000000.tar    or .tfrecord: one file a shard, one member or record a chunk
+        fields-000000.index  where the chunks lie in it, as at the end of a Zarr shard
+        coordinates.zarr/    coordinates and everything else the source held, as xarray writes them
+
 Source: Zarr v3 core specification; its codec `sharding_indexed`, version 1.0.
 """
 
@@ -20,7 +28,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, prod
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 import google_crc32c
 import numpy as np
@@ -31,9 +39,13 @@ from maelio.codecs import Codec
 from maelio.errors import BadData, NotFound, NotPermitted
 
 FORMAT = 1
+Container = Literal["zarr", "tar", "tfrecord"]
+CONTAINERS: tuple[Container, ...] = get_args(Container)
+COORDINATES = "coordinates.zarr"
 VARIABLE = "variable"
 ABSENT = np.uint64(2**64 - 1)  # offset and length of an inner chunk that lies outside the array
 
+_ROOTS = ("zarr.json", "maelio.json")
 _CRC_BYTES = 4
 _CRC32C: dict[str, JsonValue] = {"name": "crc32c"}
 _LITTLE: dict[str, JsonValue] = {"name": "bytes", "configuration": {"endian": "little"}}
@@ -55,6 +67,7 @@ class StackedArray:
     chunk: tuple[int, int]
     rows_per_shard: int
     codec: Codec
+    container: Container = "zarr"
 
     @property
     def samples(self) -> int:
@@ -101,8 +114,20 @@ class StackedArray:
         start = shard * self.rows_per_shard
         return range(start, min(start + self.rows_per_shard, self.samples))
 
+    def rows_stored(self, chunk_row: int) -> int:
+        """Rows of the inner chunks at `chunk_row`. Zarr pads the last ones with the fill value; others do not."""
+        if self.container == "zarr":
+            return self.rows_per_chunk
+        return min(self.rows_per_chunk, self.samples - chunk_row * self.rows_per_chunk)
+
     def shard_key(self, shard: int) -> str:
-        return "/".join((self.name, "c", str(shard), *["0"] * (len(self.shape) - 1)))
+        if self.container == "zarr":
+            return "/".join((self.name, "c", str(shard), *["0"] * (len(self.shape) - 1)))
+        return f"{self.name}-{shard:06d}.{self.container}"
+
+    def index_key(self, shard: int) -> str | None:
+        """The file that holds the index of a shard. None: the shard ends with it."""
+        return None if self.container == "zarr" else f"{self.name}-{shard:06d}.index"
 
     def to_zarr(self, attributes: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         """Zarr v3 array metadata."""
@@ -128,7 +153,9 @@ class StackedArray:
         }
 
     @classmethod
-    def from_zarr(cls, name: str, variables: tuple[str, ...], metadata: Mapping[str, Any]) -> Self:
+    def from_zarr(
+        cls, name: str, variables: tuple[str, ...], metadata: Mapping[str, Any], container: Container = "zarr"
+    ) -> Self:
         """Raises BadData: an array maelio did not write."""
         try:
             (sharding,) = (codec["configuration"] for codec in metadata["codecs"])
@@ -143,13 +170,14 @@ class StackedArray:
                 chunk=(rows, width),
                 rows_per_shard=shard_shape[0],
                 codec=Codec.from_zarr(sharding["codecs"]),
+                container=container,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BadData(f"array {name!r} does not have the layout of a maelio store: {error!r}") from error
 
 
 def pack_index(offsets_and_lengths: NDArray[np.uint64]) -> bytes:
-    """The end of a shard. Shape: (chunk, 2), bytes from the start of the shard; ABSENT twice where empty."""
+    """The index of a shard. Shape: (chunk, 2), bytes from the start of the shard; ABSENT twice where empty."""
     index = offsets_and_lengths.astype("<u8").tobytes()
     checksum: int = google_crc32c.value(index)
     return index + checksum.to_bytes(_CRC_BYTES, "little")
@@ -165,6 +193,20 @@ def unpack_index(stored: bytes) -> NDArray[np.uint64]:
     if google_crc32c.value(index) != int.from_bytes(checksum, "little"):
         raise BadData("the shard's index does not match its checksum")
     return np.frombuffer(index, "<u8").reshape(-1, 2).astype(np.uint64)
+
+
+def places(stored: bytes, *, chunks: int, end: int) -> NDArray[np.int64]:
+    """Offset and length of every chunk in a file whose chunks end before byte `end`; -1 twice where absent.
+
+    Shape: (chunk, 2). Raises BadData: `stored` is not such an index of `chunks` chunks.
+    """
+    if len(stored) != index_bytes(chunks):
+        raise BadData(f"the shard's index has {len(stored)} bytes, wanted {index_bytes(chunks)}")
+    index = unpack_index(stored)
+    there = index[(index != ABSENT).any(axis=1)]
+    if (there > end).any() or (there.sum(axis=1) > end).any():
+        raise BadData(f"its index points behind the {end} bytes of its chunks")
+    return index.view(np.int64)
 
 
 class _Frozen(BaseModel):
@@ -194,11 +236,12 @@ class Shard(_Frozen):
 
 
 class Stack(_Frozen):
-    """What the store knows of one stacked array, beyond its Zarr metadata."""
+    """What the store knows of one stacked array, beyond its Zarr metadata. `indexes` lie beside their shards."""
 
     variables: tuple[str, ...]
     statistics: dict[str, Statistics]
     shards: tuple[Shard, ...]
+    indexes: tuple[Shard, ...] = ()
 
 
 class SourceVariable(_Frozen):
@@ -223,6 +266,7 @@ class Contents(_Frozen):
     """The entry `maelio` among the group's attributes."""
 
     format: int = FORMAT
+    container: Container = "zarr"
     version: str
     sample_dimension: str
     stacks: dict[str, Stack]
@@ -244,7 +288,7 @@ class Store:
     @cached_property
     def arrays(self) -> dict[str, StackedArray]:
         return {
-            name: StackedArray.from_zarr(name, stack.variables, self.metadata[name])
+            name: StackedArray.from_zarr(name, stack.variables, self.metadata[name], self.contents.container)
             for name, stack in self.contents.stacks.items()
         }
 
@@ -252,20 +296,46 @@ class Store:
     def samples(self) -> int:
         return next(iter(self.arrays.values())).samples
 
+    @property
+    def group(self) -> Path:
+        """The Zarr group that holds the coordinates: the store itself, or a part of it."""
+        return self.path if self.contents.container == "zarr" else self.path / COORDINATES
+
     def shard_files(self) -> Iterator[tuple[Path, Shard]]:
+        """Every shard, and behind it its index where that is a file."""
         for name, stack in self.contents.stacks.items():
             for number, shard in enumerate(stack.shards):
                 yield self.path / self.arrays[name].shard_key(number), shard
+                if key := self.arrays[name].index_key(number):
+                    yield self.path / key, stack.indexes[number]
 
 
-def group_metadata(
-    contents: Contents, attributes: Mapping[str, JsonValue], arrays: Mapping[str, JsonValue]
-) -> bytes:
-    """The root `zarr.json`, without which nothing opens. `arrays` is consolidated metadata, as xarray wrote it."""
+def root_files(
+    contents: Contents,
+    attributes: Mapping[str, JsonValue],
+    stacked: Mapping[str, JsonValue],
+    others: Mapping[str, JsonValue],
+) -> dict[str, bytes]:
+    """The metadata without which nothing opens, by key; the last one publishes.
+
+    `attributes` are the source's. `stacked` and `others` are the Zarr metadata of the arrays by name.
+    """
+    known: JsonValue = json.loads(contents.model_dump_json())
+    if contents.container == "zarr":
+        return {"zarr.json": _group({**attributes, "maelio": known}, {**others, **stacked})}
+    root = {"attributes": dict(attributes), "maelio": known, "arrays": dict(stacked)}
+    return {
+        f"{COORDINATES}/zarr.json": _group({}, others),
+        "maelio.json": json.dumps(root, indent=1).encode(),
+    }
+
+
+def _group(attributes: Mapping[str, JsonValue], arrays: Mapping[str, JsonValue]) -> bytes:
+    """A root `zarr.json` with consolidated metadata."""
     group = {
         "zarr_format": 3,
         "node_type": "group",
-        "attributes": {**attributes, "maelio": json.loads(contents.model_dump_json())},
+        "attributes": dict(attributes),
         "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": dict(arrays)},
     }
     return json.dumps(group, indent=1).encode()
@@ -285,24 +355,40 @@ def open_store(path: str | Path) -> Store:
         BadData: this is not a maelio store, or one of another format.
     """
     path = Path(path)
-    root = path / "zarr.json"
+    root, text = _root(path)
     try:
-        text = root.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        if path.exists():
-            raise BadData(f"{path} is not a maelio store: it has no zarr.json") from None
-        if unfinished(path).exists():
-            raise NotFound(f"{path}: its conversion was not finished; run it again to go on") from None
-        raise NotFound(f"{path}: no such store") from None
-    except PermissionError as error:
-        raise NotPermitted(f"{root}: {error.strerror}") from error
-    try:
-        group = json.loads(text)
-        contents = Contents.model_validate(group["attributes"]["maelio"])
-        metadata = group["consolidated_metadata"]["metadata"]
+        found = json.loads(text)
+        if root.name == "zarr.json":
+            known, metadata = found["attributes"]["maelio"], found["consolidated_metadata"]["metadata"]
+        else:
+            known, metadata = found["maelio"], found["arrays"]
+        contents = Contents.model_validate(known)
     except (ValueError, KeyError, TypeError, ValidationError) as error:
-        reason = "no maelio entry" if isinstance(error, KeyError) else f"{type(error).__name__} in zarr.json"
+        reason = (
+            "no maelio entry" if isinstance(error, KeyError) else f"{type(error).__name__} in {root.name}"
+        )
         raise BadData(f"{path} is not a maelio store: {reason}") from error
     if contents.format != FORMAT:
         raise BadData(f"{path}: store format {contents.format}, this maelio reads {FORMAT}")
     return Store(path, contents, metadata, digest=f"crc32c:{google_crc32c.value(text):08x}")
+
+
+def may_be_store(path: Path) -> bool:
+    """Whether there is a root file, whatever it says: a damaged store is one too."""
+    return any((path / root).is_file() for root in _ROOTS)
+
+
+def _root(path: Path) -> tuple[Path, bytes]:
+    """The file that makes `path` a store, and what it says."""
+    for root in (path / name for name in _ROOTS):
+        try:
+            return root, root.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as error:
+            raise NotPermitted(f"{root}: {error.strerror}") from error
+    if path.exists():
+        raise BadData(f"{path} is not a maelio store: it has no zarr.json and no maelio.json")
+    if unfinished(path).exists():
+        raise NotFound(f"{path}: its conversion was not finished; run it again to go on")
+    raise NotFound(f"{path}: no such store")

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import xarray as xr
 from xarray.backends import BackendEntrypoint
+from xarray.core.indexing import LazilyIndexedArray
 
 from maelio.attributes import restore
+from maelio.lazy import Stacked
 from maelio.store import Store, open_store
 
 
@@ -47,10 +49,10 @@ class MaelioBackend(BackendEntrypoint):
 
 def undecoded(store: Store) -> xr.Dataset:
     """The source's variables in its order, lazily, with its raw attributes."""
-    arrays = xr.open_zarr(store.path, chunks=None, decode_cf=False)
+    arrays = xr.open_zarr(store.group, chunks=None, decode_cf=False).variables
     variables: dict[str, xr.Variable] = {}
     for name, source in store.contents.variables.items():
-        variable = arrays.variables[source.array]
+        variable = arrays[source.array] if source.array in arrays else _lazy(store, source.array)
         if source.array in store.arrays:
             stack = store.arrays[source.array]
             position = {stack.dimensions[1]: stack.variables.index(name)}
@@ -59,6 +61,10 @@ def undecoded(store: Store) -> xr.Dataset:
         variables[name].attrs = restore(source.attributes)
         variables[name].encoding = {"preferred_chunks": _preferred(store, source.array, source.dimensions)}
     return xr.Dataset(variables, attrs=restore(store.contents.attributes))
+
+
+def _lazy(store: Store, array: str) -> xr.Variable:
+    return xr.Variable(store.arrays[array].dimensions, LazilyIndexedArray(Stacked(store, array)))
 
 
 def _preferred(store: Store, array: str, dimensions: Iterable[str]) -> dict[str, int]:

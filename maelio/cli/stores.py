@@ -29,6 +29,9 @@ def convert(
     variables: Annotated[
         str | None, typer.Option(metavar="A,B", help="Keep only these.", show_default="all")
     ] = None,
+    format: Annotated[
+        Literal["zarr", "tar", "tfrecord"], typer.Option(help="What the files are: see docs/formats.md.")
+    ] = "zarr",
     codec: Annotated[Literal["none", "lz4", "zstd"], typer.Option(help="How chunks are packed.")] = "lz4",
     shard_size: Annotated[str, typer.Option(metavar="SIZE", help="Bytes of one output file.")] = "64MiB",
     memory: Annotated[
@@ -53,6 +56,7 @@ def convert(
     options = Options(
         samples=samples,
         variables=None if variables is None else tuple(name.strip() for name in variables.split(",")),
+        format=format,
         codec=codec,
         shard_bytes=parse_bytes(shard_size),
         memory=settings.memory if memory is None else parse_bytes(memory),
@@ -141,6 +145,7 @@ def contents(store: "Store") -> dict[str, Any]:
         "store": str(store.path),
         "digest": store.digest,
         "format": store.contents.format,
+        "container": store.contents.container,
         "version": store.contents.version,
         "sample_dimension": store.contents.sample_dimension,
         "samples": store.samples,
@@ -185,7 +190,8 @@ def describe(store: "Store") -> str:
         shape = ", ".join(f"{dim}: {size}" for dim, size in zip(array.dimensions, array.shape, strict=True))
         chunk = f"chunk {array.chunk_shape} of {show_bytes(array.chunk_bytes)}, codec {array.codec.name}"
         lines.append(f"{name} {array.dtype} ({shape})")
-        lines.append(f"{chunk}; {array.shards} shard(s) of {array.rows_per_shard} samples")
+        shards = f"{array.shards} {array.container} shard(s) of {array.rows_per_shard} samples"
+        lines.append(f"{chunk}; {shards}")
         rows: list[tuple[str, ...]] = [("variable", "unit", "min", "mean", "max", "std", "missing")]
         for variable, statistics in _statistics(store, array):
             unit = store.contents.variables[variable].attributes.get("units")

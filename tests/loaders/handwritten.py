@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maelio.codecs import Codec, CodecName
-from maelio.store import ABSENT, Contents, Shard, Stack, StackedArray, group_metadata, pack_index
+from maelio.store import ABSENT, Contents, Shard, Stack, StackedArray, pack_index, root_files
 
 Array = NDArray[Any]
 
@@ -41,7 +41,8 @@ def write_store(path: Path, arrays: dict[str, Array], layout: Layout = Layout(),
         sources=(),
         options={},
     )
-    (path / "zarr.json").write_bytes(group_metadata(contents, {}, metadata))
+    for key, content in root_files(contents, {}, metadata, {}).items():
+        (path / key).write_bytes(content)
     return path
 
 
