@@ -1,4 +1,4 @@
-"""A stacked array of tar or TFRecord shards, for xarray: lazily, chunk by chunk, without the loaders' threads."""
+"""A stacked array of tar or TFRecord shards, as xarray reads it: lazily, chunk by chunk."""
 
 from pathlib import Path
 from typing import Any

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from maelio.codecs import CODECS
 from maelio.converters.convert import Progress, convert, plan_conversion
 from maelio.converters.plan import Options
+from maelio.store import CONTAINERS
 from tests.converters.netcdf_files import Kind, damage, write_netcdf
 
 STORAGES: list[dict[str, Any]] = [
@@ -53,6 +54,7 @@ def test_a_store_gives_back_the_very_dataset(data: st.DataObject) -> None:
     kinds: list[Kind] = ["NETCDF4", "NETCDF3_CLASSIC", "NETCDF3_64BIT_OFFSET"]
     kind = data.draw(st.sampled_from(kinds), label="kind")
     options = Options(
+        format=data.draw(st.sampled_from(CONTAINERS)),
         codec=data.draw(st.sampled_from(CODECS)),
         shard_bytes=data.draw(st.integers(1, 2000), label="shard bytes"),
         threads=data.draw(st.integers(1, 3)),

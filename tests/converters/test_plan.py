@@ -4,12 +4,14 @@ import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maelio.converters import layout
+from maelio.converters import layout, planner
 from maelio.converters.convert import convert, plan_conversion
 from maelio.converters.plan import Options, pieces
+from maelio.errors import BadRequest
 from tests.converters.netcdf_files import write_netcdf
 
 files = st.lists(st.integers(1, 20), min_size=1, max_size=8)
@@ -93,6 +95,15 @@ def test_the_store_does_not_depend_on_the_threads(tmp_path: Path) -> None:
         plan_conversion([source], tmp_path / "s", Options(threads=threads)).digest for threads in (1, 2, 64)
     }
     assert len(digests) == 1
+
+
+def test_a_chunk_that_no_record_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protocol Buffers end at 2 GiB: readers would fail, and only in the middle of a training."""
+    source = write_netcdf(tmp_path / "a.nc", {"t": np.zeros((4, 10, 10), "f4")})
+    monkeypatch.setattr(planner, "_LARGEST_RECORD", 1599)
+    with pytest.raises(BadRequest, match=r"'fields': a chunk of 1.6 KiB does not fit a TFRecord"):
+        plan_conversion([source], tmp_path / "s", Options(format="tfrecord"))
+    assert plan_conversion([source], tmp_path / "s", Options(format="tar")).arrays
 
 
 def test_a_conversion_keeps_to_its_memory(tmp_path: Path) -> None:

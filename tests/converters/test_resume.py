@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from maelio.converters.convert import Progress, convert
 from maelio.converters.plan import Options
 from maelio.errors import BadRequest, NotFound
-from maelio.store import open_store, unfinished
+from maelio.store import CONTAINERS, Container, open_store, unfinished
 from tests.converters.netcdf_files import damage, write_netcdf
 
 MANY = Options(shard_bytes=1)  # every chunk is a region of its own
@@ -32,7 +32,7 @@ def slowly(progress):
         print("ready", flush=True)
         time.sleep(60)
 
-convert([sys.argv[1]], sys.argv[2], Options(shard_bytes=1), progress=slowly)
+convert([sys.argv[1]], sys.argv[2], Options(format=sys.argv[3], shard_bytes=1), progress=slowly)
 """
 
 
@@ -47,9 +47,9 @@ def contents(store: Path) -> dict[str, bytes]:
     return {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
 
 
-def start_and_stop(source: Path, target: Path, how: signal.Signals) -> int:
+def start_and_stop(source: Path, target: Path, form: Container, how: signal.Signals) -> int:
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOW_CONVERSION, source, target], stdout=subprocess.PIPE
+        [sys.executable, "-c", SLOW_CONVERSION, source, target, form], stdout=subprocess.PIPE
     )
     assert process.stdout is not None
     with process.stdout as lines:
@@ -58,22 +58,26 @@ def start_and_stop(source: Path, target: Path, how: signal.Signals) -> int:
     return process.wait(timeout=30)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("form", "how"),
+    [(form, signal.SIGKILL) for form in CONTAINERS] + [("zarr", signal.SIGINT), ("zarr", signal.SIGTERM)],
+)
 def test_a_killed_conversion_goes_on_to_the_same_bytes(
-    tmp_path: Path, big: Path, how: signal.Signals
+    tmp_path: Path, big: Path, form: Container, how: signal.Signals
 ) -> None:
     """Nothing opens before; the second run keeps what was committed; the result is the uninterrupted one's."""
     target = tmp_path / "s.zarr"
-    assert start_and_stop(big, target, how) != 0
+    options = Options(format=form, shard_bytes=1)
+    assert start_and_stop(big, target, form, how) != 0
     with pytest.raises(NotFound, match="was not finished; run it again"):
         open_store(target)
     with pytest.raises((FileNotFoundError, ValueError)):
         xr.open_zarr(unfinished(target))
     seen: list[Progress] = []
-    convert([big], target, MANY, progress=seen.append)
+    convert([big], target, options, progress=seen.append)
     assert seen[0].resumed_regions >= 3
     whole = tmp_path / "whole.zarr"
-    convert([big], whole, MANY)
+    convert([big], whole, options)
     assert contents(target) == contents(whole)
     assert not unfinished(target).exists()
 
@@ -138,11 +142,53 @@ def test_work_of_another_plan_is_not_mixed_in(tmp_path: Path, big: Path, field: 
     target = tmp_path / "s.zarr"
     interrupted(big, target, 3)
     other = write_netcdf(tmp_path / "other.nc", {"t": field})
-    for sources, options in ([other], MANY), ([big], Options(codec="zstd", shard_bytes=1)):
+    tar, zstd = (Options(format="tar", shard_bytes=1), Options(codec="zstd", shard_bytes=1))
+    for sources, options in ([other], MANY), ([big], zstd), ([big], tar):
         with pytest.raises(BadRequest, match="unfinished conversion of other sources or options"):
             convert(sources, target, options)
     convert([other], target, Options(overwrite=True))
     assert open_store(target).samples == 24
+
+
+@pytest.mark.parametrize("form", ["tar", "tfrecord"])
+def test_nothing_of_a_discarded_plan_stays(
+    tmp_path: Path, big: Path, field: NDArray[np.float32], form: Container
+) -> None:
+    """Readers that go by names would take old shards for new ones."""
+    interrupted(big, tmp_path / "s", 6, Options(format=form, shard_bytes=1))
+    other = write_netcdf(tmp_path / "other.nc", {"t": field})
+    for target in ("s", "clean"):
+        convert([other], tmp_path / target, Options(format=form, overwrite=True))
+    assert contents(tmp_path / "s") == contents(tmp_path / "clean")
+
+
+@pytest.mark.parametrize("lost", ["fields-000001.tar", "fields-000001.index"])
+def test_a_shard_whose_index_is_lost_is_made_again(tmp_path: Path, big: Path, lost: str) -> None:
+    """The two files count together."""
+    target, options = tmp_path / "s", Options(format="tar", shard_bytes=1, threads=1)
+    interrupted(big, target, 4, options)
+    (unfinished(target) / lost).unlink()
+    convert([big], target, options)
+    convert([big], tmp_path / "whole", options)
+    assert contents(target) == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("form", CONTAINERS)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_shards_of_somebody_else_are_never_touched(
+    tmp_path: Path, big: Path, form: Container, overwrite: bool
+) -> None:
+    """At the target, and where it is built."""
+    for folder in (tmp_path / "s", unfinished(tmp_path / "t")):
+        folder.mkdir()
+        for name in ("fields-000000.tar", "fields-000000.tfrecord", "fields-000000.index"):
+            (folder / name).write_bytes(b"precious")
+        before = contents(folder)
+        with pytest.raises(
+            BadRequest, match="exists; --overwrite" if folder.name == "s" and not overwrite else "in the way"
+        ):
+            convert([big], tmp_path / folder.stem, Options(format=form, overwrite=overwrite))
+        assert contents(folder) == before
 
 
 def test_two_processes_do_not_convert_into_one_store(tmp_path: Path, big: Path) -> None:

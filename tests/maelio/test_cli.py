@@ -219,6 +219,27 @@ class TestStores:
         assert variable["units"] == "K"
         assert 200 < variable["statistics"]["mean"][0] < 320
 
+    @pytest.mark.parametrize("form", ["tar", "tfrecord"])
+    def test_other_formats_are_written_inspected_and_verified(
+        self, hadgem: Path, tmp_path: Path, capsys: Capture, form: str
+    ) -> None:
+        source, target = str(hadgem / "A1B_north_america.nc"), tmp_path / "store"
+        convert = ["convert", source, str(target), "--format", form]
+        assert main([*convert, "--dry-run", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["format"] == form
+        assert main(convert) == 0
+        assert (target / f"fields-000000.{form}").exists()
+        capsys.readouterr()
+        assert main(["inspect", str(target)]) == 0
+        assert f"1 {form} shard(s) of 256 samples" in capsys.readouterr().out
+        assert main(["inspect", str(target), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["container"] == form
+        assert main(["verify", str(target)]) == 0
+        index = target / "fields-000000.index"
+        index.write_bytes(index.read_bytes()[:-1])
+        assert main(["verify", str(target)]) == 6
+        assert f"{index}: " in capsys.readouterr().out
+
     def test_verify_ends_with_6_and_names_the_damaged_file(
         self, hadgem: Path, tmp_path: Path, capsys: Capture
     ) -> None:
