@@ -10,7 +10,7 @@ Format = Literal["netcdf3", "netcdf4", "zarr"]
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _USER_BLOCKS = (0, 512, 1024, 2048, 4096, 8192)  # HDF5 lets a user block of 512 * 2**n bytes stand before it
 
-_ZARR = ("zarr.json", ".zgroup")  # of version 3 and 2
+_ZARR = ("zarr.json", ".zgroup", "maelio.json")  # of version 3 and 2, and of a store in another container
 
 _IMPOSTORS = (
     (b"version https://git-lfs", "a git-lfs pointer, not the data: fetch it with `git lfs pull`"),

@@ -35,7 +35,8 @@ def describe(path: Path) -> Source:
             for name, variable in raw.variables.items()
         }
         attributes = dict(raw.attrs)
-    _tell_missing_chunks(path)
+    if not (path / "maelio.json").exists():
+        _tell_missing_chunks(path)
     return Source(
         path=path,
         format="zarr",
@@ -71,16 +72,19 @@ def _values(source: Source, name: str, variable: xr.Variable) -> NDArray[Any]:
 @contextmanager
 def _opened(path: Path) -> Iterator[xr.Dataset]:
     try:
-        root = _root(path)
-        if "maelio" in root.get("attributes", {}):
+        if _is_store(path):
             raw = undecoded(open_store(path))
         else:
-            consolidated = (path / ".zmetadata").exists() or bool(root.get("consolidated_metadata"))
+            consolidated = (path / ".zmetadata").exists() or bool(_root(path).get("consolidated_metadata"))
             raw = xr.open_zarr(path, chunks=None, decode_cf=False, consolidated=consolidated)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise BadData(f"{path} cannot be opened as Zarr: {str(error).partition(chr(10))[0]}") from error
     with raw:
         yield raw
+
+
+def _is_store(path: Path) -> bool:
+    return (path / "maelio.json").exists() or "maelio" in _root(path).get("attributes", {})
 
 
 def _root(path: Path) -> dict[str, Any]:

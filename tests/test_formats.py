@@ -57,7 +57,8 @@ def stacked(fields: dict[str, NDArray[Any]]) -> NDArray[Any]:
     return np.stack(list(fields.values()), axis=1)
 
 
-@settings(deadline=None, max_examples=40)
+@pytest.mark.slow
+@settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_all_formats_stream_the_same_and_give_back_the_source(data: st.DataObject) -> None:
     """Bit for bit and in the same order, whatever the dataset, its layout, codec, seed and window."""

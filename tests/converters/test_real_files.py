@@ -27,8 +27,8 @@ UNDEFINED = {"f03tst_open_mem.nc"}  # its variables were never written: each rea
 
 
 @pytest.fixture(autouse=True)
-def _quiet() -> None:
-    logging.getLogger("maelio").setLevel(logging.ERROR)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, "maelio")
 
 
 def opened(path: Path, **options: object) -> xr.Dataset:

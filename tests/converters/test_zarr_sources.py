@@ -12,6 +12,7 @@ from numcodecs import Zstd
 from maelio.converters.convert import convert
 from maelio.converters.plan import Options
 from maelio.errors import BadData
+from maelio.store import CONTAINERS, Container
 from tests.converters.netcdf_files import write_netcdf
 
 ENCODINGS: dict[str, dict[str, Any]] = {
@@ -71,10 +72,13 @@ def test_damaged_metadata_is_named(tmp_path: Path) -> None:
         convert([tmp_path / "source.zarr"], tmp_path / "s.zarr")
 
 
-def test_a_store_of_our_own_is_the_dataset_it_was_made_from(tmp_path: Path, dataset: xr.Dataset) -> None:
+@pytest.mark.parametrize("form", CONTAINERS)
+def test_a_store_of_our_own_is_the_dataset_it_was_made_from(
+    tmp_path: Path, dataset: xr.Dataset, form: Container
+) -> None:
     """It can be converted again, to other chunks or another codec."""
     dataset.to_zarr(tmp_path / "source.zarr", **ENCODINGS["v3"])
-    first = convert([tmp_path / "source.zarr"], tmp_path / "first.zarr")
+    first = convert([tmp_path / "source.zarr"], tmp_path / "first", Options(format=form))
     convert([first.path], tmp_path / "again.zarr", Options(codec="zstd", samples="latitude"))
     with xr.open_dataset(tmp_path / "again.zarr", engine="maelio") as found:
         xr.testing.assert_identical(found.load(), dataset)
