@@ -32,7 +32,7 @@ def around(chunk: Chunk, encoded: bytes, position: int, alignment: int) -> tuple
     member = tarfile.TarInfo(_name(chunk))
     member.size = len(header) + len(encoded)
     return (
-        member.tobuf(tarfile.GNU_FORMAT) + header,  # GNU's only beyond 8 GiB: ustar has no size for that
+        member.tobuf(tarfile.PAX_FORMAT) + header,  # plain ustar up to 8 GiB
         bytes(-member.size % tarfile.BLOCKSIZE),
     )
 

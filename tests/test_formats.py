@@ -214,7 +214,9 @@ def test_tarfile_reads_the_members(tmp_path: Path, field: NDArray[np.float32], c
         (member,) = archive
         assert (member.name, member.mtime) == (f"000000000.{'npy' if codec == 'none' else 'blosc'}", 0)
         end = -(-(member.offset_data + member.size) // 512) * 512
-    assert Path(path).read_bytes()[end:] == bytes(1024)
+    content = Path(path).read_bytes()
+    assert content[257:265] == b"ustar\x0000"
+    assert content[end:] == bytes(1024)
 
 
 def test_large_values_without_codec_begin_on_a_page(tmp_path: Path) -> None:
