@@ -63,6 +63,7 @@ app = typer.Typer(
 app.command()(stores.convert)
 app.command()(stores.inspect)
 app.command()(stores.verify)
+app.command()(stores.compare)
 app.command()(health.doctor)
 app.add_typer(runs.flow, name="flow")
 app.add_typer(runs.runs, name="runs")

@@ -1,7 +1,9 @@
-"""`maelio convert`, `inspect` and `verify`."""
+"""`maelio convert`, `inspect`, `verify` and `compare`."""
 
+import glob
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from math import nan, sqrt
 from pathlib import Path
@@ -11,7 +13,7 @@ import typer
 
 from maelio.cli.output import AsJson, columns, emit
 from maelio.cli.progress import shown
-from maelio.errors import BadData
+from maelio.errors import BadData, BadRequest
 from maelio.files import parse_bytes, show_bytes
 
 if TYPE_CHECKING:
@@ -245,3 +247,67 @@ def verify(
         raise typer.Exit(BadData.exit_code)
     if not as_json:
         typer.echo(f"{store}: every shard is what was written")
+
+
+def compare(
+    wanted: Annotated[
+        list[str], typer.Argument(metavar="A", help="A store, or source files, as they should be.")
+    ],
+    found: Annotated[str, typer.Argument(metavar="B", help='A store, a file, or a pattern: "*.nc".')],
+    within: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VAR=VALUE", help="Accept this much, in the variable's unit. May be repeated."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two datasets value by value. Exit code 6 where they differ."""
+    from maelio.converters.compare import compare as differences
+
+    tolerances = numbers(within or (), "--within")
+    first = [path for text in wanted for path in _matching(text)]
+    second = _matching(found)
+    different = differences(first, second, within=tolerances)
+    if as_json:
+        emit(
+            {
+                "wanted": first,
+                "found": second,
+                "within": tolerances,
+                "equal": not different,
+                "differences": [asdict(each) for each in different],
+            }
+        )
+    for each in different:
+        typer.echo(str(each), err=as_json)
+    if different:
+        raise typer.Exit(BadData.exit_code)
+    if not as_json:
+        typer.echo(f"{found} holds what {', '.join(wanted)} holds")
+
+
+def _matching(text: str) -> list[str]:
+    """The files that a pattern means; a name that is not one, as it is."""
+    return [text] if Path(text).exists() else sorted(glob.glob(text)) or [text]
+
+
+def assignments(texts: Sequence[str], option: str) -> dict[str, str]:
+    """`name=value`, repeated. Raises BadRequest: one is not of that form, or a name comes twice."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value):
+            raise BadRequest(f"{option} {text}: wanted NAME=VALUE")
+        if name in found:
+            raise BadRequest(f"{option} {text}: {name!r} was given before, as {found[name]}")
+        found[name] = value
+    return found
+
+
+def numbers(texts: Sequence[str], option: str) -> dict[str, float]:
+    """`name=number`, repeated. Raises BadRequest."""
+    try:
+        return {name: float(value) for name, value in assignments(texts, option).items()}
+    except ValueError as error:
+        if isinstance(error, BadRequest):
+            raise
+        raise BadRequest(f"{option}: {error}") from error
