@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise, product
 from math import isfinite, prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from maelio.attributes import natural
 from maelio.converters.signature import identify
 from maelio.errors import BadData, BadRequest, Inconsistent
+from maelio.store import open_store
 
 BLOCK_VALUES = 2**21  # held at once, from each side
 
@@ -143,13 +144,23 @@ def _open(side: Side) -> _Side:
 
 
 def _dataset(path: Path) -> xr.Dataset:
-    engine = "maelio" if path.is_dir() else "netcdf4"
-    if engine != "maelio":
-        identify(path)
+    engine = _engine(path)
     try:
+        if engine == "zarr":
+            return xr.open_zarr(path, chunks=None, consolidated=False, decode_timedelta=False)
         return xr.open_dataset(path, engine=engine, cache=False, decode_timedelta=False)
     except (RuntimeError, ValueError, TypeError) as error:
         raise BadData(f"{path} cannot be opened: {error}") from error
+
+
+def _engine(path: Path) -> Literal["maelio", "zarr", "netcdf4"]:
+    if identify(path) != "zarr":
+        return "netcdf4"
+    try:
+        open_store(path)
+    except BadData:
+        return "zarr"
+    return "maelio"
 
 
 def _joined(paths: Sequence[Path], parts: Sequence[xr.Dataset]) -> str:
@@ -293,7 +304,7 @@ def _label(side: _Side, dimension: str, index: int) -> str:
     if dimension not in side.model.variables:
         return str(index)
     (value,) = side.read(dimension, {dimension: range(index, index + 1)})
-    return str(value).removesuffix("000") if isinstance(value, np.datetime64) else str(value)
+    return str(value).removesuffix(".000000000")  # of datetime64
 
 
 def blocks(shape: Sequence[int], chunk: Sequence[int], most: int) -> Iterator[tuple[range, ...]]:

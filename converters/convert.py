@@ -21,6 +21,7 @@ from maelio.converters.publish import publish
 from maelio.converters.region import Done, Memory, convert_region
 from maelio.converters.selection import is_time, sample_dimension, select
 from maelio.converters.source import Source, extent
+from maelio.converters.subset import part, runs, subset
 from maelio.converters.times import check_times, in_step, line_up
 from maelio.errors import BadData, BadRequest, MaelioError, NotPermitted
 from maelio.store import Store, may_be_store, open_store, unfinished
@@ -106,10 +107,22 @@ def _prepare(sources: Sequence[str | Path], target: Path, options: Options) -> _
     order, samples = line_up(described, times, dimension)
     described = [described[file] for file in order]
     values = [values[file] for file in order]
-    if times is not None:
-        check_times(described, [times[file] for file in order], allow_gaps=options.allow_gaps)
     carried = merge_carried(described, values, names, dimension)
-    return _Work(make_plan(described, samples, stacked, options), carried)
+    taken = subset(options.select, {**first.sizes, dimension: samples.count}, carried)
+    if dimension in taken:
+        samples = samples.take(runs(taken[dimension]))
+    if times is not None:
+        check_times(
+            [described[run.file] for run in samples.runs],
+            [times[order[run.file]][run.rows.start : run.rows.stop] for run in samples.runs],
+            allow_gaps=options.allow_gaps,
+        )
+    parts = {name: part(at, first.sizes[name]) for name, at in taken.items() if name != dimension}
+    carried = {
+        name: variable.isel({key: at for key, at in taken.items() if key in variable.dims})
+        for name, variable in carried.items()
+    }
+    return _Work(make_plan(described, samples, stacked, options, parts), carried)
 
 
 def _check_target(target: Path, options: Options) -> None:

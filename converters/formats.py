@@ -1,7 +1,8 @@
 """One question, asked of whatever format a file has: what is in it, and how are its values read?"""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from maelio.converters import netcdf, zarrs
 from maelio.converters.signature import identify
 from maelio.converters.source import Source, Variable
-from maelio.converters.storage import Slow, read_rows
+from maelio.converters.storage import Part, Parts, Slow, read_rows
 
 
 def describe(path: Path) -> Source:
@@ -33,17 +34,33 @@ def read_whole(source: Source, names: Iterable[str]) -> dict[str, NDArray[Any]]:
 
 
 def read_stored(
-    fd: int, source: Source, variable: Variable, axis: int, rows: range, out: NDArray[Any]
+    fd: int,
+    source: Source,
+    variable: Variable,
+    axis: int,
+    rows: range,
+    out: NDArray[Any],
+    parts: Parts = MappingProxyType({}),
 ) -> None:
-    """Fill `out`, the variable's shape with `rows` along `axis`, with values as they are stored.
+    """Fill `out` with values as they are stored: `rows` along `axis`, `parts` along other axes.
 
     `fd` is the open file. Raises BadData, OSError, RuntimeError: they cannot be read.
     """
     storage = variable.along(variable.dimensions[axis])
     if isinstance(storage, Slow):
-        out[...] = _library(source).read_slowly(source, variable, axis, rows)
+        wanted = {**parts, axis: Part(rows.stop, (rows,))}
+        spans = {variable.dimensions[number]: part.span for number, part in wanted.items()}
+        box = {dimension: slice(span.start, span.stop) for dimension, span in spans.items()}
+        out[...] = _within_box(_library(source).read_slowly(source, variable, box), wanted)
     else:
-        read_rows(fd, storage, variable.stored, axis, rows, out)
+        read_rows(fd, storage, variable.stored, axis, rows, out, parts)
+
+
+def _within_box(values: NDArray[Any], parts: Parts) -> NDArray[Any]:
+    for axis, part in parts.items():
+        if len(part.ranges) > 1:
+            values = values.take(part.indexes(part.span.start), axis)
+    return values
 
 
 class Library(Protocol):
@@ -51,7 +68,7 @@ class Library(Protocol):
 
     def read_raw(self, source: Source, names: Iterable[str]) -> dict[str, NDArray[Any]]: ...
 
-    def read_slowly(self, source: Source, variable: Variable, axis: int, rows: range) -> NDArray[Any]: ...
+    def read_slowly(self, source: Source, variable: Variable, box: Mapping[str, slice]) -> NDArray[Any]: ...
 
 
 def _library(source: Source) -> Library:

@@ -77,11 +77,10 @@ def read_raw(source: Source, names: Iterable[str]) -> dict[str, NDArray[Any]]:
     return values
 
 
-def read_slowly(source: Source, variable: Variable, axis: int, rows: range) -> NDArray[Any]:
-    """`rows` along `axis` of one variable, not decoded, through the library."""
+def read_slowly(source: Source, variable: Variable, box: Mapping[str, slice]) -> NDArray[Any]:
+    """A `box` of one variable, by dimension, not decoded, through the library."""
     with open_raw(source.path) as raw:
-        along = {variable.dimensions[axis]: slice(rows.start, rows.stop)}
-        values: NDArray[Any] = raw.variables[variable.name].isel(along).values
+        values: NDArray[Any] = raw.variables[variable.name].isel(box).values
         return values
 
 

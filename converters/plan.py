@@ -9,16 +9,15 @@ A region is one shard: the unit of memory, of retry and of commit. The plan is a
 
 import hashlib
 import json
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from math import prod
 
 from pydantic import JsonValue
 
 from maelio.codecs import CodecName
 from maelio.converters.source import Source
-from maelio.converters.storage import MOST_AT_ONCE, Chunks, Slow
+from maelio.converters.storage import MOST_AT_ONCE, Chunks, Part, Slow
 from maelio.converters.times import Samples
 from maelio.files import show_bytes
 from maelio.store import Container, StackedArray
@@ -34,6 +33,7 @@ class Options:
     `format`: what a shard is: a part of a Zarr array, a tar or a TFRecord file.
     `shard_bytes`, `memory`: bytes of a shard, and the most that all `threads` together may hold. The store does not
     depend on `threads`, so a conversion may be resumed on another machine.
+    `select`: the labels to take of a dimension, as `subset` reads them: `{"time": "2000-01:2000-06"}`.
     """
 
     samples: str | None = None
@@ -45,6 +45,11 @@ class Options:
     threads: int = 2
     allow_gaps: bool = False
     overwrite: bool = False
+    select: Mapping[str, str] = field(default_factory=dict)
+
+    def recorded(self) -> dict[str, JsonValue]:
+        """What a store says about how it was made; other options do not show in it."""
+        return {"format": self.format, "codec": self.codec, "select": dict(self.select)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +63,12 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One shard of one array, and where its rows come from."""
+    """One shard of one array, and where its rows come from: of each row, `parts` of the other dimensions."""
 
     array: StackedArray
     shard: int
     pieces: tuple[Piece, ...]
+    parts: Mapping[str, Part]
 
     @property
     def rows(self) -> range:
@@ -75,19 +81,22 @@ class Region:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a conversion will do. `levels` names the vertical dimension of an array, where it has one."""
+    """All that a conversion will do. `levels` names the vertical dimension of an array, where it has one.
+
+    `parts` are what is taken of dimensions other than the sample's, where it is not everything.
+    """
 
     samples: Samples
     sources: tuple[Source, ...]
     arrays: tuple[StackedArray, ...]
     levels: Mapping[str, str | None]
     options: Options
+    parts: Mapping[str, Part] = field(default_factory=dict)
 
     @property
     def regions(self) -> tuple[Region, ...]:
-        starts = self.samples.starts
         return tuple(
-            Region(array, shard, tuple(pieces(array.rows_of(shard), starts)))
+            Region(array, shard, tuple(pieces(array.rows_of(shard), self.samples)), self.parts)
             for array in self.arrays
             for shard in range(array.shards)
         )
@@ -116,7 +125,8 @@ class Plan:
         """Same digest, same bytes: what a resumed conversion is recognised by."""
         identity = {
             "sources": [(str(source.path), source.bytes, source.modified_ns) for source in self.sources],
-            "samples": self.samples.dimension,
+            "samples": repr(self.samples),
+            "parts": sorted(map(repr, self.parts.items())),
             "arrays": [[repr(array)] for array in self.arrays],
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -143,6 +153,7 @@ class Plan:
             "peak_bytes": self.peak_bytes,
             "format": self.options.format,
             "codec": self.options.codec,
+            "select": dict(self.options.select),
             "arrays": [
                 {
                     "name": array.name,
@@ -180,14 +191,12 @@ class Plan:
         return "\n".join(lines)
 
 
-def pieces(rows: range, starts: Sequence[int]) -> Iterator[Piece]:
-    """Cut global `rows` where files begin; `starts` are the first rows of the files and the end of the last."""
-    row = rows.start
-    while row < rows.stop:
-        file = bisect_right(starts, row) - 1
-        stop = min(rows.stop, starts[file + 1])
-        yield Piece(file, range(row - starts[file], stop - starts[file]), row - rows.start)
-        row = stop
+def pieces(rows: range, samples: Samples) -> Iterator[Piece]:
+    """Where the samples `rows` of a region come from."""
+    into = 0
+    for run in samples.take([rows]).runs:
+        yield Piece(run.file, run.rows, into)
+        into += len(run.rows)
 
 
 def worker_bytes(array: StackedArray, source: Source) -> int:
@@ -197,11 +206,22 @@ def worker_bytes(array: StackedArray, source: Source) -> int:
     incoming = 0
     for name in array.variables:
         variable = source.variables[name]
-        part = block // len(array.variables)
-        raw = part * variable.stored.itemsize // array.dtype.itemsize
-        chunk = 0
+        values = block // len(array.variables) // array.dtype.itemsize
+        raw, decoded = values * variable.stored.itemsize, values * variable.decoded.itemsize
+        row = prod(
+            size
+            for dimension, size in zip(variable.dimensions, variable.shape, strict=True)
+            if dimension != array.dimensions[0]
+        )
+        around = array.rows_per_shard * row * variable.stored.itemsize  # before parts of it are taken
+        chunk, whole = 0, 0
         if isinstance(variable.storage, Chunks):
             chunk = 4 * prod(variable.storage.shape) * variable.stored.itemsize
-        whole = isinstance(variable.along(array.dimensions[0]), Slow) or variable.packed
-        incoming = max(incoming, chunk + (raw + 2 * part if whole else min(raw, MOST_AT_ONCE)))
+        if isinstance(variable.along(array.dimensions[0]), Slow):
+            whole = around + 2 * decoded
+        elif variable.packed:
+            whole = raw + 2 * decoded
+        incoming = max(
+            incoming, chunk + (whole or max(min(around, MOST_AT_ONCE), around // array.rows_per_shard))
+        )
     return block + encoding + incoming

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from math import prod
+from types import MappingProxyType
 from typing import Any
 
 from maelio.codecs import Codec
 from maelio.converters import layout
 from maelio.converters.plan import Options, Plan, worker_bytes
 from maelio.converters.source import Source, Variable
-from maelio.converters.storage import Chunks
+from maelio.converters.storage import Chunks, Part
 from maelio.converters.times import Samples
 from maelio.errors import BadRequest
 from maelio.files import show_bytes
@@ -20,7 +21,13 @@ _LARGEST_RECORD = 2**31 - 2**20  # a message of Protocol Buffers has less than 2
 _NAMES = {1: "scalars", 2: "profiles"}  # by number of dimensions without `variable`; others are "fields"
 
 
-def make_plan(sources: Sequence[Source], samples: Samples, stacked: Sequence[str], options: Options) -> Plan:
+def make_plan(
+    sources: Sequence[Source],
+    samples: Samples,
+    stacked: Sequence[str],
+    options: Options,
+    parts: Mapping[str, Part] = MappingProxyType({}),
+) -> Plan:
     """Group the `stacked` variables into arrays and cut those into shards that fit the memory.
 
     Raises:
@@ -38,19 +45,24 @@ def make_plan(sources: Sequence[Source], samples: Samples, stacked: Sequence[str
     for variables in groups.values():
         name = _free_name(_NAMES.get(len(variables[0].dimensions), "fields"), taken)
         axis = _free_name(VARIABLE if len(groups) == 1 else f"{name}_{VARIABLE}", taken)
-        arrays.append(_array(name, axis, variables, samples, options))
+        arrays.append(_array(name, axis, variables, samples, options, parts))
         taken |= {name, axis}
     _check_records(arrays)
     levels = {array.name: _level(array, first) for array in arrays}
-    return _fit(Plan(samples, tuple(sources), tuple(arrays), levels, options))
+    return _fit(Plan(samples, tuple(sources), tuple(arrays), levels, options, parts))
 
 
 def _array(
-    name: str, axis: str, variables: Sequence[Variable], samples: Samples, options: Options
+    name: str,
+    axis: str,
+    variables: Sequence[Variable],
+    samples: Samples,
+    options: Options,
+    parts: Mapping[str, Part],
 ) -> StackedArray:
     model = variables[0]
     rest = [
-        (dimension, size)
+        (dimension, len(parts[dimension]) if dimension in parts else size)
         for dimension, size in zip(model.dimensions, model.shape, strict=True)
         if dimension != samples.dimension
     ]

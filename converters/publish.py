@@ -73,7 +73,7 @@ def contents(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done
             SourceFile(path=str(source.path), bytes=source.bytes, modified_ns=source.modified_ns)
             for source in plan.sources
         ),
-        options={"format": plan.options.format, "codec": plan.options.codec, "variables": [*plan.stacked]},
+        options={**plan.options.recorded(), "variables": [*plan.stacked]},
     )
 
 

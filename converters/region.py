@@ -99,7 +99,7 @@ def read_region(
                 if stop.is_set():
                     raise Stopped
                 out = block[piece.into : piece.into + len(piece.rows), number]
-                _read_variable(fd, source, source.variables[name], array.dimensions[0], piece.rows, out)
+                _read_variable(fd, source, source.variables[name], region, piece.rows, out)
         finally:
             os.close(fd)
 
@@ -112,18 +112,23 @@ def _open(source: Source) -> int:
 
 
 def _read_variable(
-    fd: int, source: Source, variable: Variable, dimension: str, rows: range, out: NDArray[Any]
+    fd: int, source: Source, variable: Variable, region: Region, rows: range, out: NDArray[Any]
 ) -> None:
-    axis = variable.dimensions.index(dimension)
+    axis = variable.dimensions.index(region.array.dimensions[0])
+    parts = {
+        number: region.parts[dimension]
+        for number, dimension in enumerate(variable.dimensions)
+        if dimension in region.parts
+    }
     target = np.moveaxis(out, 0, axis)  # as the file has it
     try:
         if variable.packed:
             raw = np.empty(target.shape, variable.stored.newbyteorder("="))
-            read_stored(fd, source, variable, axis, rows, raw)
+            read_stored(fd, source, variable, axis, rows, raw, parts)
             decoded = decode(variable.name, xr.Variable(variable.dimensions, raw, dict(variable.attributes)))
             target[...] = decoded.values
         else:
-            read_stored(fd, source, variable, axis, rows, target)
+            read_stored(fd, source, variable, axis, rows, target, parts)
             _mask(target, variable.fills)
     except (BadData, OSError, RuntimeError) as error:
         raise BadData(f"{source.path}: variable {variable.name!r}: {error}") from error

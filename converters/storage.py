@@ -5,9 +5,11 @@ thread. A *row* is one index along the sample axis.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, product
 from math import prod
+from types import MappingProxyType
 from typing import Any, Literal
 
 import deflate
@@ -20,6 +22,7 @@ from maelio.errors import BadData
 Filter = Literal["shuffle", "deflate"]
 
 MOST_AT_ONCE = 16 * 2**20  # bytes of one read: bounds the memory of a strided or chunk-less variable
+_WORTH_A_CALL = 64 * 2**10  # bytes from which on a part of a row is read alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +61,41 @@ class Slow:
 Storage = Rows | Chunks | Slow
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is taken of a dimension that has `size` indexes: ranges, in the order in which they are wanted."""
+
+    size: int
+    ranges: tuple[range, ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.ranges))
+
+    @property
+    def span(self) -> range:
+        """From the first wanted index to the last."""
+        return range(min(r.start for r in self.ranges), max(r.stop for r in self.ranges))
+
+    def indexes(self, first: int = 0) -> NDArray[np.int64]:
+        """Counted from `first`."""
+        return np.concatenate([np.arange(r.start, r.stop) for r in self.ranges]) - first
+
+
+Parts = Mapping[int, Part]  # by axis; of other axes everything is taken
+
+
 def read_rows(
-    fd: int, storage: Rows | Chunks, dtype: np.dtype[Any], axis: int, rows: range, out: NDArray[Any]
+    fd: int,
+    storage: Rows | Chunks,
+    dtype: np.dtype[Any],
+    axis: int,
+    rows: range,
+    out: NDArray[Any],
+    parts: Parts = MappingProxyType({}),
 ) -> None:
-    """Fill `out`, the variable's shape with `rows` along `axis`, any strides, values cast from `dtype`.
+    """Fill `out`, the variable's shape with `rows` along `axis` and `parts` along others, any strides.
+
+    Values are cast from `dtype`. A chunk is read once, and only where something of it is wanted.
 
     Raises BadData: the file ended early, or a chunk does not decompress to its size.
     """
@@ -69,56 +103,99 @@ def read_rows(
         case Rows():
             if axis != 0:
                 raise ValueError("rows lie in one piece only along the leading axis")
-            _read_leading(fd, storage, dtype, rows, out)
+            _read_leading(fd, storage, dtype, rows, out, parts)
         case Chunks():
-            _read_chunks(fd, storage, dtype, axis, rows, out)
+            wanted = {**parts, axis: Part(rows.stop, (rows,))}
+            _read_chunks(fd, storage, dtype, wanted, out)
 
 
-def _read_leading(fd: int, storage: Rows, dtype: np.dtype[Any], rows: range, out: NDArray[Any]) -> None:
-    shape = out.shape[1:]
+def _read_leading(
+    fd: int, storage: Rows, dtype: np.dtype[Any], rows: range, out: NDArray[Any], parts: Parts
+) -> None:
+    whole = tuple(parts[axis].size if axis in parts else size for axis, size in enumerate(out.shape))[1:]
+    strides = _c_strides(whole, dtype.itemsize)
+    begin, shape = storage.offset, whole
+    if 1 in parts:  # of each row, from the first wanted byte to the last
+        begin += parts[1].span.start * strides[0]
+        shape = (len(parts[1].span), *whole[1:])
     size = prod(shape) * dtype.itemsize
-    step = max(1, MOST_AT_ONCE // max(storage.stride, 1))
+    alone = shape != whole and size >= _WORTH_A_CALL
+    step = 1 if alone else max(1, MOST_AT_ONCE // max(storage.stride, 1))
     for first in range(0, len(rows), step):
         count = min(step, len(rows) - first)
-        raw = _pread(fd, (count - 1) * storage.stride + size, storage.offset + rows[first] * storage.stride)
-        values = np.ndarray(
-            (count, *shape), dtype, raw, strides=(storage.stride, *_c_strides(shape, dtype.itemsize))
-        )
-        np.copyto(out[first : first + count], values, casting="same_kind")
+        raw = _pread(fd, (count - 1) * storage.stride + size, begin + rows[first] * storage.stride)
+        values = np.ndarray((count, *shape), dtype, raw, strides=(storage.stride, *strides))
+        axes = [_whole(count), *(_whole(size) for size in shape)]
+        for axis, part in parts.items():
+            axes[axis] = list(_overlaps(part.ranges, part.span.start if axis == 1 else 0, shape[axis - 1]))
+        _scatter(values, axes, out[first : first + count])
+
+
+Cut = tuple[slice, slice]  # where values go to in the output, and where they are taken from
+
+
+def _whole(size: int) -> list[Cut]:
+    return [(slice(size), slice(size))]
+
+
+def _overlaps(ranges: Sequence[range], start: int, length: int) -> Iterator[Cut]:
+    """Where `ranges`, one behind the other in the output, meet what holds `length` indexes from `start`."""
+    into = 0
+    for wanted in ranges:
+        first, stop = max(start, wanted.start), min(start + length, wanted.stop)
+        if first < stop:
+            shift = into - wanted.start
+            yield slice(first + shift, stop + shift), slice(first - start, stop - start)
+        into += len(wanted)
+
+
+def _scatter(values: NDArray[Any], axes: Sequence[Sequence[Cut]], out: NDArray[Any]) -> None:
+    for cuts in product(*axes):
+        into, taken = tuple(cut[0] for cut in cuts), tuple(cut[1] for cut in cuts)
+        np.copyto(out[into], values[taken], casting="same_kind")
 
 
 def _c_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     return tuple(itemsize * prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
-def _read_chunks(
-    fd: int, storage: Chunks, dtype: np.dtype[Any], axis: int, rows: range, out: NDArray[Any]
-) -> None:
-    touched = _touched(storage, axis, rows)
-    if len(touched) < _chunks_under(storage, axis, rows, out.shape):
+def _read_chunks(fd: int, storage: Chunks, dtype: np.dtype[Any], wanted: Parts, out: NDArray[Any]) -> None:
+    touched = _touched(storage, wanted)
+    if len(touched) < _chunks_under(storage, wanted, out.shape):
         out[...] = storage.fill
     for number in touched:
         chunk = _decode(fd, storage, int(number), dtype)
-        start = storage.starts[number]
-        into, taken = [], []
-        for dimension, length in enumerate(storage.shape):
-            low = rows.start if dimension == axis else 0
-            first = max(int(start[dimension]), low)
-            stop = min(int(start[dimension]) + length, low + out.shape[dimension])
-            into.append(slice(first - low, stop - low))
-            taken.append(slice(first - int(start[dimension]), stop - int(start[dimension])))
-        np.copyto(out[tuple(into)], chunk[tuple(taken)], casting="same_kind")
+        axes = [
+            list(
+                _overlaps(
+                    wanted[axis].ranges if axis in wanted else (range(out.shape[axis]),),
+                    int(storage.starts[number, axis]),
+                    length,
+                )
+            )
+            for axis, length in enumerate(storage.shape)
+        ]
+        _scatter(chunk, axes, out)
 
 
-def _touched(storage: Chunks, axis: int, rows: range) -> NDArray[np.intp]:
-    starts = storage.starts[:, axis]
-    return np.flatnonzero((starts < rows.stop) & (starts + storage.shape[axis] > rows.start))
+def _touched(storage: Chunks, wanted: Parts) -> NDArray[np.intp]:
+    touched = np.ones(len(storage.starts), bool)
+    for axis, part in wanted.items():
+        starts, length = storage.starts[:, axis], storage.shape[axis]
+        here = np.zeros(len(starts), bool)
+        for r in part.ranges:
+            here |= (starts < r.stop) & (starts + length > r.start)
+        touched &= here
+    return np.flatnonzero(touched)
 
 
-def _chunks_under(storage: Chunks, axis: int, rows: range, shape: tuple[int, ...]) -> int:
-    """How many chunks the requested rows have when none is missing."""
+def _chunks_under(storage: Chunks, wanted: Parts, shape: tuple[int, ...]) -> int:
+    """How many chunks the wanted values have when none is missing."""
     counts = [-(-size // length) for size, length in zip(shape, storage.shape, strict=True)]
-    counts[axis] = (rows.stop - 1) // storage.shape[axis] - rows.start // storage.shape[axis] + 1
+    for axis, part in wanted.items():
+        length = storage.shape[axis]
+        places = (range(r.start // length, (r.stop - 1) // length + 1) for r in part.ranges)
+        counts[axis] = len(set(chain.from_iterable(places)))
     return prod(counts)
 
 

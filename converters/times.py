@@ -1,7 +1,9 @@
 """How files line up along the sample axis: one epoch, one calendar, forward in even steps."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import cftime
 import numpy as np
@@ -14,28 +16,56 @@ _GAP = 1.5  # a step longer than this many median steps is a gap; months differ 
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """Consecutive rows of one file."""
+
+    file: int
+    rows: range
+
+
+@dataclass(frozen=True, slots=True)
 class Samples:
-    """`starts` are the first sample of each file, and the end of the last one."""
+    """The samples are the rows of `runs`, one behind the other."""
 
     dimension: str
-    starts: tuple[int, ...]
+    runs: tuple[Run, ...]
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """The first sample of each run, and the end of the last one."""
+        return tuple(accumulate((len(run.rows) for run in self.runs), initial=0))
 
     @property
     def count(self) -> int:
         return self.starts[-1]
 
+    def take(self, ranges: Sequence[range]) -> "Samples":
+        """Only these samples, in this order."""
+        starts = self.starts
+        taken = []
+        for samples in ranges:
+            first = samples.start
+            while first < samples.stop:
+                number = bisect_right(starts, first) - 1
+                stop = min(samples.stop, starts[number + 1])
+                run, shift = self.runs[number], self.runs[number].rows.start - starts[number]
+                taken.append(Run(run.file, range(first + shift, stop + shift)))
+                first = stop
+        return Samples(self.dimension, tuple(taken))
+
 
 def line_up(
     sources: Sequence[Source], times: Sequence[NDArray[np.float64]] | None, dimension: str
 ) -> tuple[list[int], Samples]:
-    """The order of the files along the sample axis, by time where there is one, else as given."""
+    """The order of the files along the sample axis, by time where there is one, else as given.
+
+    The runs of the samples count files in that order.
+    """
     order = list(range(len(sources)))
     if times is not None:
         order.sort(key=lambda file: float(times[file][0]))
-    starts = [0]
-    for file in order:
-        starts.append(starts[-1] + sources[file].sizes[dimension])
-    return order, Samples(dimension, tuple(starts))
+    runs = [Run(place, range(sources[file].sizes[dimension])) for place, file in enumerate(order)]
+    return order, Samples(dimension, tuple(runs))
 
 
 def check_times(sources: Sequence[Source], times: Sequence[NDArray[np.float64]], *, allow_gaps: bool) -> None:

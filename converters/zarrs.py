@@ -5,7 +5,7 @@ A store of maelio's own is the dataset it was made from.
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,11 +54,10 @@ def read_raw(source: Source, names: Iterable[str]) -> dict[str, NDArray[Any]]:
         return {name: _values(source, name, raw.variables[name]) for name in names}
 
 
-def read_slowly(source: Source, variable: Variable, axis: int, rows: range) -> NDArray[Any]:
-    """`rows` along `axis` of one variable, not decoded; several threads may read at once."""
+def read_slowly(source: Source, variable: Variable, box: Mapping[str, slice]) -> NDArray[Any]:
+    """A `box` of one variable, by dimension, not decoded; several threads may read at once."""
     with _opened(source.path) as raw:
-        along = {variable.dimensions[axis]: slice(rows.start, rows.stop)}
-        return _values(source, variable.name, raw.variables[variable.name].isel(along))
+        return _values(source, variable.name, raw.variables[variable.name].isel(box))
 
 
 def _values(source: Source, name: str, variable: xr.Variable) -> NDArray[Any]:

@@ -46,8 +46,8 @@ def kept(target: Path, files: Sequence[Path], options: Options) -> Store | None:
         return None
     held = [(Path(source.path), source.bytes, source.modified_ns) for source in store.contents.sources]
     now = [(file.absolute(), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    alike = store.contents.container == options.format
-    return store if alike and held == now and store.contents.options.get("codec") == options.codec else None
+    same = store.contents.options.items() >= options.recorded().items()
+    return store if held == now and same else None
 
 
 def _require_same(reference: Reference, digest: str) -> None:

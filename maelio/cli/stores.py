@@ -34,6 +34,13 @@ def convert(
     format: Annotated[
         Literal["zarr", "tar", "tfrecord"], typer.Option(help="What the files are: see docs/formats.md.")
     ] = "zarr",
+    select: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DIM=WHAT",
+            help="Only these labels: time=2000-01:2000-06, level=850,500. May be repeated.",
+        ),
+    ] = None,
     codec: Annotated[Literal["none", "lz4", "zstd"], typer.Option(help="How chunks are packed.")] = "lz4",
     shard_size: Annotated[str, typer.Option(metavar="SIZE", help="Bytes of one output file.")] = "64MiB",
     memory: Annotated[
@@ -59,6 +66,7 @@ def convert(
         samples=samples,
         variables=None if variables is None else tuple(name.strip() for name in variables.split(",")),
         format=format,
+        select=assignments(select or (), "--select"),
         codec=codec,
         shard_bytes=parse_bytes(shard_size),
         memory=settings.memory if memory is None else parse_bytes(memory),

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import netCDF4
 import numpy as np
@@ -180,7 +180,7 @@ def test_bad_requests_and_bad_data_are_told(tmp_path: Path, netcdf: Path, field:
         compare(netcdf, netcdf, within={"t2m": float("nan")})
     with pytest.raises(NotFound, match="no such file"):
         compare(netcdf, tmp_path / "none.nc")
-    with pytest.raises(BadData, match="not a maelio store"):
+    with pytest.raises(BadData, match="is a directory, wanted"):
         compare(netcdf, tmp_path)
     bad = write_netcdf(tmp_path / "bad.nc", {"t2m": field}, zlib=True)
     damage(bad, "t2m")
@@ -207,6 +207,18 @@ def test_text_and_plain_numbers_are_compared_too(tmp_path: Path) -> None:
     ]
     store = convert([tmp_path / "a.nc"], tmp_path / "s.zarr", Options(samples="x")).path
     assert compare(tmp_path / "a.nc", store) == []
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_plain_zarr_is_compared_too(tmp_path: Path, version: Literal[2, 3]) -> None:
+    """As a source, and as somebody else's output."""
+    plain = xr.Dataset({"t": (("x", "y"), np.eye(3))})
+    plain.to_zarr(tmp_path / "plain.zarr", zarr_format=version, consolidated=False)
+    store = convert([tmp_path / "plain.zarr"], tmp_path / "s.zarr", Options(samples="x")).path
+    assert compare(tmp_path / "plain.zarr", store) == []
+    (plain + 1).to_zarr(tmp_path / "more.zarr", zarr_format=version, consolidated=False)
+    (found,) = compare(tmp_path / "more.zarr", store)
+    assert (found.count, found.largest) == (9, 1.0)
 
 
 def test_the_command_says_equal_with_0_and_different_with_6(

@@ -12,6 +12,7 @@ from maelio.converters import layout, planner
 from maelio.converters.convert import convert, plan_conversion
 from maelio.converters.plan import Options, pieces
 from maelio.errors import BadRequest
+from maelio.converters.times import Run, Samples
 from tests.converters.netcdf_files import write_netcdf
 
 files = st.lists(st.integers(1, 20), min_size=1, max_size=8)
@@ -20,13 +21,13 @@ files = st.lists(st.integers(1, 20), min_size=1, max_size=8)
 @given(lengths=files, rows_per_shard=st.integers(1, 30))
 def test_every_row_of_every_file_goes_to_exactly_one_place(lengths: list[int], rows_per_shard: int) -> None:
     """Regions and files cut the same samples differently; the pieces cover both without overlap."""
-    starts = [0, *np.cumsum(lengths).tolist()]
-    total = starts[-1]
+    samples = Samples("time", tuple(Run(file, range(length)) for file, length in enumerate(lengths)))
+    total = samples.count
     taken: list[tuple[int, int]] = []
     for first in range(0, total, rows_per_shard):
         rows = range(first, min(first + rows_per_shard, total))
         into = 0
-        for piece in pieces(rows, starts):
+        for piece in pieces(rows, samples):
             assert piece.into == into
             into += len(piece.rows)
             taken += [(piece.file, row) for row in piece.rows]
