@@ -147,7 +147,8 @@ def _dataset(path: Path) -> xr.Dataset:
     engine = _engine(path)
     try:
         if engine == "zarr":
-            return xr.open_zarr(path, chunks=None, consolidated=False, decode_timedelta=False)
+            opened: xr.Dataset = xr.open_zarr(path, chunks=None, consolidated=False, decode_timedelta=False)
+            return opened
         return xr.open_dataset(path, engine=engine, cache=False, decode_timedelta=False)
     except (RuntimeError, ValueError, TypeError) as error:
         raise BadData(f"{path} cannot be opened: {error}") from error

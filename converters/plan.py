@@ -12,10 +12,12 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
+from typing import Literal
 
 from pydantic import JsonValue
 
 from maelio.codecs import CodecName
+from maelio.converters.rounding import SCRATCH_BYTES
 from maelio.converters.source import Source
 from maelio.converters.storage import MOST_AT_ONCE, Chunks, Part, Slow
 from maelio.converters.times import Samples
@@ -34,6 +36,8 @@ class Options:
     `shard_bytes`, `memory`: bytes of a shard, and the most that all `threads` together may hold. The store does not
     depend on `threads`, so a conversion may be resumed on another machine.
     `select`: the labels to take of a dimension, as `subset` reads them: `{"time": "2000-01:2000-06"}`.
+    `dtype`: what 64-bit floats are stored as. `max_error`: how far a stored value of a variable may be off, in its
+    unit; without it, and but for `dtype`, nothing is lost.
     """
 
     samples: str | None = None
@@ -46,10 +50,23 @@ class Options:
     allow_gaps: bool = False
     overwrite: bool = False
     select: Mapping[str, str] = field(default_factory=dict)
+    dtype: Literal["float32"] | None = None
+    max_error: Mapping[str, float] = field(default_factory=dict)
 
     def recorded(self) -> dict[str, JsonValue]:
         """What a store says about how it was made; other options do not show in it."""
-        return {"format": self.format, "codec": self.codec, "select": dict(self.select)}
+        return {
+            "format": self.format,
+            "codec": self.codec,
+            "select": dict(self.select),
+            "dtype": self.dtype,
+            "max_error": dict(self.max_error),
+        }
+
+    def lossy(self) -> list[str]:
+        """What makes stored values differ from the source's, in words."""
+        bounds = [f"{name} within {bound:g}" for name, bound in self.max_error.items()]
+        return bounds + ([f"64-bit floats as {self.dtype}"] if self.dtype else [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +80,16 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One shard of one array, and where its rows come from: of each row, `parts` of the other dimensions."""
+    """One shard of one array, and where its rows come from: of each row, `parts` of the other dimensions.
+
+    `bounds` are how far values may be off, by variable.
+    """
 
     array: StackedArray
     shard: int
     pieces: tuple[Piece, ...]
     parts: Mapping[str, Part]
+    bounds: Mapping[str, float]
 
     @property
     def rows(self) -> range:
@@ -96,7 +117,13 @@ class Plan:
     @property
     def regions(self) -> tuple[Region, ...]:
         return tuple(
-            Region(array, shard, tuple(pieces(array.rows_of(shard), self.samples)), self.parts)
+            Region(
+                array,
+                shard,
+                tuple(pieces(array.rows_of(shard), self.samples)),
+                self.parts,
+                self.options.max_error,
+            )
             for array in self.arrays
             for shard in range(array.shards)
         )
@@ -113,7 +140,7 @@ class Plan:
 
     @property
     def worker_bytes(self) -> int:
-        return max(worker_bytes(array, self.sources[0]) for array in self.arrays)
+        return max(worker_bytes(array, self.sources[0], self.options.max_error) for array in self.arrays)
 
     @property
     def peak_bytes(self) -> int:
@@ -127,6 +154,7 @@ class Plan:
             "sources": [(str(source.path), source.bytes, source.modified_ns) for source in self.sources],
             "samples": repr(self.samples),
             "parts": sorted(map(repr, self.parts.items())),
+            "bounds": sorted(map(repr, self.options.max_error.items())),
             "arrays": [[repr(array)] for array in self.arrays],
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -151,9 +179,7 @@ class Plan:
             "samples": self.samples.count,
             "decoded_bytes": self.bytes,
             "peak_bytes": self.peak_bytes,
-            "format": self.options.format,
-            "codec": self.options.codec,
-            "select": dict(self.options.select),
+            **self.options.recorded(),
             "arrays": [
                 {
                     "name": array.name,
@@ -183,6 +209,8 @@ class Plan:
             lines.append(f"{array.name} {array.dtype} ({shape}): {', '.join(array.variables)}")
             lines.append(f"    chunk {array.chunk_shape} of {show_bytes(array.chunk_bytes)}")
             lines.append(f"    {array.shards} shard(s) of {shard}")
+        if lossy := self.options.lossy():
+            lines.append(f"lossy: {'; '.join(lossy)}")
         lines += [f"slow: {name} through its own library ({reason})" for name, reason in self.slow().items()]
         lines.append(
             f"{len(self.regions)} region(s), {self.workers} thread(s), "
@@ -199,7 +227,7 @@ def pieces(rows: range, samples: Samples) -> Iterator[Piece]:
         into += len(run.rows)
 
 
-def worker_bytes(array: StackedArray, source: Source) -> int:
+def worker_bytes(array: StackedArray, source: Source, bounds: Mapping[str, float]) -> int:
     """Memory of one worker: the block, one chunk to encode, and one source chunk on its way in."""
     block = array.rows_per_shard * array.row_bytes
     encoding = 2 * array.chunk_bytes + _HEADERS
@@ -221,7 +249,9 @@ def worker_bytes(array: StackedArray, source: Source) -> int:
             whole = around + 2 * decoded
         elif variable.packed:
             whole = raw + 2 * decoded
+        elif variable.decoded != array.dtype:
+            whole = raw + min(around, MOST_AT_ONCE)
         incoming = max(
             incoming, chunk + (whole or max(min(around, MOST_AT_ONCE), around // array.rows_per_shard))
         )
-    return block + encoding + incoming
+    return block + encoding + incoming + (SCRATCH_BYTES if bounds.keys() & {*array.variables} else 0)

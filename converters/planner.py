@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from math import prod
+from math import isfinite, prod
 from types import MappingProxyType
 from typing import Any
+
+import numpy as np
 
 from maelio.codecs import Codec
 from maelio.converters import layout
@@ -31,15 +33,17 @@ def make_plan(
     """Group the `stacked` variables into arrays and cut those into shards that fit the memory.
 
     Raises:
-        BadRequest: not even shards of one chunk fit `options.memory`, or a chunk is too large for the format.
+        BadRequest: not even shards of one chunk fit `options.memory`, or a chunk is too large for the format;
+            or an error bound is for no float variable, or no bound.
     """
     if options.threads < 1 or options.shard_bytes < 1:
         raise BadRequest(f"threads={options.threads}, shard size {options.shard_bytes}: wanted 1 or more")
     first = sources[0]
+    _check_bounds(first, stacked, options.max_error)
     groups: dict[tuple[tuple[str, ...], str], list[Variable]] = {}
     for name in stacked:
         variable = first.variables[name]
-        groups.setdefault((variable.dimensions, variable.decoded.str), []).append(variable)
+        groups.setdefault((variable.dimensions, _dtype(variable, options).str), []).append(variable)
     arrays: list[StackedArray] = []
     taken = {*first.variables, *first.sizes}
     for variables in groups.values():
@@ -66,7 +70,7 @@ def _array(
         for dimension, size in zip(model.dimensions, model.shape, strict=True)
         if dimension != samples.dimension
     ]
-    dtype = model.decoded
+    dtype = _dtype(model, options)
     row_bytes = len(variables) * prod(size for _, size in rest) * dtype.itemsize
     chunk_rows = layout.rows_per_chunk(row_bytes, samples.count)
     return StackedArray(
@@ -97,10 +101,31 @@ def _check_records(arrays: Sequence[StackedArray]) -> None:
             )
 
 
+def _dtype(variable: Variable, options: Options) -> np.dtype[Any]:
+    """What a variable is stored as."""
+    wide = variable.decoded.kind == "f" and variable.decoded.itemsize == 8
+    return np.dtype(options.dtype) if options.dtype and wide else variable.decoded
+
+
+def _check_bounds(source: Source, stacked: Sequence[str], bounds: Mapping[str, float]) -> None:
+    for name, bound in bounds.items():
+        if name not in stacked:
+            raise BadRequest(
+                f"{source.path}: no variable {name!r} to keep within {bound:g}; there are {', '.join(stacked)}"
+            )
+        if (dtype := source.variables[name].decoded).kind != "f":
+            raise BadRequest(
+                f"{source.path}: variable {name!r} has dtype {dtype}; only floats can be rounded"
+            )
+        if not (isfinite(bound) and bound > 0):
+            raise BadRequest(f"{name!r} within {bound}: wanted an error above 0, in the variable's unit")
+
+
 def _fit(plan: Plan) -> Plan:
     """Fewer rows a shard, down to one chunk, until a single worker fits the memory."""
+    bounds = plan.options.max_error
     while plan.worker_bytes > plan.options.memory:
-        worst = max(plan.arrays, key=lambda array: worker_bytes(array, plan.sources[0]))
+        worst = max(plan.arrays, key=lambda array: worker_bytes(array, plan.sources[0], bounds))
         if worst.rows_per_shard == worst.rows_per_chunk:
             raise BadRequest(
                 f"one thread needs {show_bytes(plan.worker_bytes)} for {worst.name!r}, the limit is "

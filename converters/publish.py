@@ -18,7 +18,7 @@ import maelio
 from maelio.attributes import natural, typed
 from maelio.converters.journal import close_journal
 from maelio.converters.moments import join
-from maelio.converters.plan import Plan
+from maelio.converters.plan import Options, Plan
 from maelio.converters.region import Done
 from maelio.converters.source import PACKING, Variable
 from maelio.files import write_atomically
@@ -57,7 +57,9 @@ def publish(
 def contents(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done]) -> Contents:
     first = plan.sources[0]
     stacked = {
-        name: _stacked(first.variables[name], array) for array in plan.arrays for name in array.variables
+        name: _stacked(first.variables[name], array, plan.options)
+        for array in plan.arrays
+        for name in array.variables
     }
     plain = {name: _carried(first.variables[name]) for name in carried}
     return Contents(
@@ -77,14 +79,15 @@ def contents(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done
     )
 
 
-def _stacked(variable: Variable, array: StackedArray) -> SourceVariable:
+def _stacked(variable: Variable, array: StackedArray, options: Options) -> SourceVariable:
     kept = {key: value for key, value in variable.attributes.items() if key not in PACKING}
     packing = {key: value for key, value in variable.attributes.items() if key in PACKING}
+    bound = {"max_error": options.max_error[variable.name]} if variable.name in options.max_error else {}
     return SourceVariable(
         array=array.name,
         dimensions=variable.dimensions,
         attributes=typed(kept),
-        encoding=typed({"dtype": variable.stored.name, **packing}),
+        encoding=typed({"dtype": variable.stored.name, **packing, **bound}),
     )
 
 

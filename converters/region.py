@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from maelio.converters.formats import read_stored
 from maelio.converters.moments import Moments, moments
 from maelio.converters.plan import Region
+from maelio.converters.rounding import round_within
 from maelio.converters.shard import write_shard
 from maelio.converters.source import Source, Variable, decode
 from maelio.errors import BadData
@@ -121,15 +122,30 @@ def _read_variable(
         if dimension in region.parts
     }
     target = np.moveaxis(out, 0, axis)  # as the file has it
+    bound = region.bounds.get(variable.name)
+    narrower = variable.decoded != out.dtype
+    values = target
     try:
         if variable.packed:
             raw = np.empty(target.shape, variable.stored.newbyteorder("="))
             read_stored(fd, source, variable, axis, rows, raw, parts)
             decoded = decode(variable.name, xr.Variable(variable.dimensions, raw, dict(variable.attributes)))
-            target[...] = decoded.values
+            values = decoded.values
         else:
-            read_stored(fd, source, variable, axis, rows, target, parts)
-            _mask(target, variable.fills)
+            if narrower and (bound is not None or variable.fills):  # to be looked at before they are cast
+                values = np.empty(target.shape, variable.decoded)
+            with np.errstate(over="raise"):
+                read_stored(fd, source, variable, axis, rows, values, parts)
+            _mask(values, variable.fills)
+        if bound is not None:
+            round_within(np.moveaxis(values, axis, 0), bound, out)
+        elif values is not target:
+            with np.errstate(over="raise"):
+                target[...] = values
+    except FloatingPointError:
+        raise BadData(
+            f"{source.path}: variable {variable.name!r} has values that overflow {out.dtype}"
+        ) from None
     except (BadData, OSError, RuntimeError) as error:
         raise BadData(f"{source.path}: variable {variable.name!r}: {error}") from error
 

@@ -42,6 +42,17 @@ def convert(
         ),
     ] = None,
     codec: Annotated[Literal["none", "lz4", "zstd"], typer.Option(help="How chunks are packed.")] = "lz4",
+    dtype: Annotated[
+        Literal["float32"] | None,
+        typer.Option(help="Store 64-bit floats as this.", show_default="as the source"),
+    ] = None,
+    max_error: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VAR=VALUE",
+            help="Round a variable, no value by more than this, in its unit. May be repeated.",
+        ),
+    ] = None,
     shard_size: Annotated[str, typer.Option(metavar="SIZE", help="Bytes of one output file.")] = "64MiB",
     memory: Annotated[
         str | None,
@@ -67,6 +78,8 @@ def convert(
         variables=None if variables is None else tuple(name.strip() for name in variables.split(",")),
         format=format,
         select=assignments(select or (), "--select"),
+        dtype=dtype,
+        max_error=numbers(max_error or (), "--max-error"),
         codec=codec,
         shard_bytes=parse_bytes(shard_size),
         memory=settings.memory if memory is None else parse_bytes(memory),
@@ -173,6 +186,7 @@ def contents(store: "Store") -> dict[str, Any]:
                 "variables": {
                     variable: {
                         "units": store.contents.variables[variable].attributes.get("units"),
+                        "max_error": store.contents.variables[variable].encoding.get("max_error"),
                         "statistics": statistics.model_dump(),
                     }
                     for variable, statistics in _statistics(store, array)
@@ -195,7 +209,9 @@ def describe(store: "Store") -> str:
     sizes = _sizes(store)
     size = f"{show_bytes(sizes['stored_bytes'])} ({show_bytes(sizes['decoded_bytes'])} decoded)"
     samples = f"{store.samples} samples along {store.contents.sample_dimension!r}"
-    lines = [f"{store.path}: {samples}, {size}, {store.digest}", ""]
+    lines = [f"{store.path}: {samples}, {size}, {store.digest}"]
+    lines += [f"{name} rounded, by {bound:g} {unit} at most".strip() for name, unit, bound in _rounded(store)]
+    lines.append("")
     for name, array in store.arrays.items():
         shape = ", ".join(f"{dim}: {size}" for dim, size in zip(array.dimensions, array.shape, strict=True))
         chunk = f"chunk {array.chunk_shape} of {show_bytes(array.chunk_bytes)}, codec {array.codec.name}"
@@ -213,6 +229,15 @@ def describe(store: "Store") -> str:
         for source in store.contents.sources
     ]
     return "\n".join([*lines, columns(sources)])
+
+
+def _rounded(store: "Store") -> "list[tuple[str, str, float]]":
+    """Variables with an error bound: name, unit, bound."""
+    return [
+        (name, str(variable.attributes.get("units", "")), float(str(bound)))
+        for name, variable in store.contents.variables.items()
+        if (bound := variable.encoding.get("max_error")) is not None
+    ]
 
 
 def _time(ns: int) -> datetime:
