@@ -37,7 +37,8 @@ class Options:
     depend on `threads`, so a conversion may be resumed on another machine.
     `select`: the labels to take of a dimension, as `subset` reads them: `{"time": "2000-01:2000-06"}`.
     `dtype`: what 64-bit floats are stored as. `max_error`: how far a stored value of a variable may be off, in its
-    unit; without it, and but for `dtype`, nothing is lost.
+    unit; without it, and but for `dtype`, nothing is lost. `non_finite`: NaN means missing and is taken, infinite values are refused;
+    `refuse` refuses both, `allow` takes both.
     """
 
     samples: str | None = None
@@ -52,6 +53,7 @@ class Options:
     select: Mapping[str, str] = field(default_factory=dict)
     dtype: Literal["float32"] | None = None
     max_error: Mapping[str, float] = field(default_factory=dict)
+    non_finite: Literal["refuse", "allow"] | None = None
 
     def recorded(self) -> dict[str, JsonValue]:
         """What a store says about how it was made; other options do not show in it."""
@@ -82,14 +84,14 @@ class Piece:
 class Region:
     """One shard of one array, and where its rows come from: of each row, `parts` of the other dimensions.
 
-    `bounds` are how far values may be off, by variable.
+    `options` say how far values may be off, and which of them are refused.
     """
 
     array: StackedArray
     shard: int
     pieces: tuple[Piece, ...]
     parts: Mapping[str, Part]
-    bounds: Mapping[str, float]
+    options: Options
 
     @property
     def rows(self) -> range:
@@ -122,7 +124,7 @@ class Plan:
                 shard,
                 tuple(pieces(array.rows_of(shard), self.samples)),
                 self.parts,
-                self.options.max_error,
+                self.options,
             )
             for array in self.arrays
             for shard in range(array.shards)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from maelio.converters.formats import read_stored
 from maelio.converters.moments import Moments, moments
-from maelio.converters.plan import Region
+from maelio.converters.plan import Options, Region
 from maelio.converters.rounding import round_within
 from maelio.converters.shard import write_shard
 from maelio.converters.source import Source, Variable, decode
@@ -72,19 +72,51 @@ def convert_region(
     """
     with memory.block(region) as block:
         read_region(region, sources, block, stop)
-        return _finish(region, block, level, folder, stop)
+        return _finish(region, sources, block, level, folder, stop)
 
 
 def _finish(
-    region: Region, block: NDArray[Any], level: str | None, folder: Path, stop: threading.Event
+    region: Region,
+    sources: Sequence[Source],
+    block: NDArray[Any],
+    level: str | None,
+    folder: Path,
+    stop: threading.Event,
 ) -> Done:
     rest = region.array.dimensions[2:]
     level_axis = 1 + rest.index(level) if level else None
     found = tuple(moments(block[:, number], level_axis) for number in range(len(region.array.variables)))
+    for number, of_variable in enumerate(found):
+        if _unwanted(of_variable, region.options):
+            _refuse(region, sources, block, number)
     if stop.is_set():
         raise Stopped
     file, index = write_shard(region.array, region.shard, block, folder)
     return Done(region.array.name, region.shard, file, index, found)
+
+
+def _unwanted(found: Moments, options: Options) -> bool:
+    """Values are there that are refused; statistics know it without another look at the field."""
+    infinite = bool(np.isinf(found.min).any() or np.isinf(found.max).any())
+    match options.non_finite:
+        case None:
+            return infinite
+        case "refuse":
+            return infinite or bool(found.missing.any())
+        case "allow":
+            return False
+
+
+def _refuse(region: Region, sources: Sequence[Source], block: NDArray[Any], number: int) -> None:
+    """Raises BadData: naming the file, the variable and the sample of the first value that is not wanted."""
+    for piece in region.pieces:
+        for row, values in zip(piece.rows, block[piece.into :, number], strict=False):
+            bad = np.isinf(values) if region.options.non_finite is None else ~np.isfinite(values)
+            if bad.any():
+                raise BadData(
+                    f"{sources[piece.file].path}: variable {region.array.variables[number]!r} is {values[bad][0]} at "
+                    f"{region.array.dimensions[0]} {row}, wanted a finite value; --non-finite allow takes it"
+                )
 
 
 def read_region(
@@ -122,7 +154,7 @@ def _read_variable(
         if dimension in region.parts
     }
     target = np.moveaxis(out, 0, axis)  # as the file has it
-    bound = region.bounds.get(variable.name)
+    bound = region.options.max_error.get(variable.name)
     narrower = variable.decoded != out.dtype
     values = target
     try:

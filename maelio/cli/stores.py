@@ -53,6 +53,10 @@ def convert(
             help="Round a variable, no value by more than this, in its unit. May be repeated.",
         ),
     ] = None,
+    non_finite: Annotated[
+        Literal["refuse", "allow"] | None,
+        typer.Option(help="What to do with NaN and infinite values.", show_default="take NaN as missing"),
+    ] = None,
     shard_size: Annotated[str, typer.Option(metavar="SIZE", help="Bytes of one output file.")] = "64MiB",
     memory: Annotated[
         str | None,
@@ -79,6 +83,7 @@ def convert(
         format=format,
         select=assignments(select or (), "--select"),
         dtype=dtype,
+        non_finite=non_finite,
         max_error=numbers(max_error or (), "--max-error"),
         codec=codec,
         shard_bytes=parse_bytes(shard_size),

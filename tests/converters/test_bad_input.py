@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -201,3 +202,32 @@ def test_a_source_that_changes_meanwhile_is_not_published(tmp_path: Path, field:
     with pytest.raises(MaelioError, match=r"a\.nc changed while it was converted"):
         convert([source], tmp_path / "s.zarr", Options(shard_bytes=1), progress=replace)
     assert not (tmp_path / "s.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "policy", "taken"),
+    [
+        (np.inf, None, False),
+        (-np.inf, None, False),
+        (np.inf, "refuse", False),
+        (np.inf, "allow", True),
+        (np.nan, None, True),
+        (np.nan, "refuse", False),
+        (np.nan, "allow", True),
+    ],
+)
+def test_values_that_are_not_finite_are_taken_by_policy(
+    tmp_path: Path, value: float, policy: Literal["refuse", "allow"] | None, taken: bool
+) -> None:
+    """NaN means missing; an infinite value is a fault until somebody says it is none."""
+    field = FIELD.copy()
+    field[2, 1, 0] = value
+    good = write_netcdf(tmp_path / "a.nc", {"t": FIELD, "u": FIELD})
+    bad = write_netcdf(tmp_path / "b.nc", {"t": FIELD, "u": field}, first=4)
+    options = Options(non_finite=policy)
+    if taken:
+        convert([good, bad], tmp_path / "s.zarr", options)
+    else:
+        message, code = refused([good, bad], tmp_path / "s.zarr", options)
+        assert f"b.nc: variable 'u' is {value} at time 2, wanted a finite value" in message
+        assert code == 6
