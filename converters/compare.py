@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise, product
 from math import isfinite, prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -22,6 +22,7 @@ from maelio.store import open_store
 
 BLOCK_VALUES = 2**21  # held at once, from each side
 
+_ENGINES = {"netcdf3": "netcdf4", "netcdf4": "netcdf4"}  # of xarray, by what a file is
 _NUMBERS = "fiub"
 _TEXT = "SUTO"  # one text may be any of these dtypes
 
@@ -154,9 +155,12 @@ def _dataset(path: Path) -> xr.Dataset:
         raise BadData(f"{path} cannot be opened: {error}") from error
 
 
-def _engine(path: Path) -> Literal["maelio", "zarr", "netcdf4"]:
-    if identify(path) != "zarr":
-        return "netcdf4"
+def _engine(path: Path) -> str:
+    kind: str = identify(path)
+    if kind != "zarr":
+        if kind not in _ENGINES:
+            raise BadRequest(f"{path}: {kind} files are not compared; compare a store that was made of them")
+        return _ENGINES[kind]
     try:
         open_store(path)
     except BadData:

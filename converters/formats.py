@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from maelio.converters import netcdf, zarrs
 from maelio.converters.signature import identify
 from maelio.converters.source import Source, Variable
-from maelio.converters.storage import Part, Parts, Slow, read_rows
+from maelio.converters.storage import Chunks, Part, Parts, Rows, Slow, read_rows, take
 
 
 def describe(path: Path) -> Source:
@@ -46,21 +46,15 @@ def read_stored(
 
     `fd` is the open file. Raises BadData, OSError, RuntimeError: they cannot be read.
     """
-    storage = variable.along(variable.dimensions[axis])
-    if isinstance(storage, Slow):
-        wanted = {**parts, axis: Part(rows.stop, (rows,))}
-        spans = {variable.dimensions[number]: part.span for number, part in wanted.items()}
-        box = {dimension: slice(span.start, span.stop) for dimension, span in spans.items()}
-        out[...] = _within_box(_library(source).read_slowly(source, variable, box), wanted)
-    else:
-        read_rows(fd, storage, variable.stored, axis, rows, out, parts)
-
-
-def _within_box(values: NDArray[Any], parts: Parts) -> NDArray[Any]:
-    for axis, part in parts.items():
-        if len(part.ranges) > 1:
-            values = values.take(part.indexes(part.span.start), axis)
-    return values
+    match variable.along(variable.dimensions[axis]):
+        case Rows() | Chunks() as storage:
+            read_rows(fd, storage, variable.stored, axis, rows, out, parts)
+        case Slow():
+            wanted = {**parts, axis: Part(variable.shape[axis], (rows,))}
+            spans = {variable.dimensions[number]: part.span for number, part in wanted.items()}
+            box = {dimension: slice(span.start, span.stop) for dimension, span in spans.items()}
+            values = _library(source).read_slowly(source, variable, box)
+            out[...] = take(values, {number: part.within_span for number, part in wanted.items()})
 
 
 class Library(Protocol):

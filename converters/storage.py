@@ -76,12 +76,27 @@ class Part:
         """From the first wanted index to the last."""
         return range(min(r.start for r in self.ranges), max(r.stop for r in self.ranges))
 
-    def indexes(self, first: int = 0) -> NDArray[np.int64]:
-        """Counted from `first`."""
-        return np.concatenate([np.arange(r.start, r.stop) for r in self.ranges]) - first
+    @property
+    def within_span(self) -> "Part":
+        """The same, of the span alone."""
+        first, size = self.span.start, len(self.span)
+        return Part(size, tuple(range(r.start - first, r.stop - first) for r in self.ranges))
+
+    def indexes(self) -> NDArray[np.int64]:
+        return np.concatenate([np.arange(r.start, r.stop) for r in self.ranges])
 
 
 Parts = Mapping[int, Part]  # by axis; of other axes everything is taken
+
+
+def take(values: NDArray[Any], parts: Parts) -> NDArray[Any]:
+    """`parts` of an array: a view where each is one range."""
+    for axis, part in parts.items():
+        if len(part.ranges) > 1:
+            values = values.take(part.indexes(), axis)
+        else:
+            values = values[(slice(None),) * axis + (slice(part.span.start, part.span.stop),)]
+    return values
 
 
 def read_rows(
