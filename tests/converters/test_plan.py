@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from maelio.converters import layout, planner
 from maelio.converters.convert import convert, plan_conversion
 from maelio.converters.plan import Options, pieces
-from maelio.errors import BadRequest
 from maelio.converters.times import Run, Samples
+from maelio.errors import BadRequest
 from tests.converters.netcdf_files import write_netcdf
 
 files = st.lists(st.integers(1, 20), min_size=1, max_size=8)
