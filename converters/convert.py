@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from maelio.converters.formats import describe, read_whole
+from maelio.converters.formats import describe_all, read_whole
 from maelio.converters.journal import Journal, open_journal
 from maelio.converters.merge import check_alike, merge_carried
 from maelio.converters.plan import Options, Plan, Region
@@ -65,7 +65,7 @@ def convert(
     *,
     progress: Callable[[Progress], None] | None = None,
 ) -> Store:
-    """Restructure NetCDF files into a store at `target`.
+    """Restructure NetCDF or GRIB files into a store at `target`.
 
     The store appears under its name when it is whole. Interrupted or killed before, the same call goes on
     where the last one stopped; what it had written lies in `target.part`.
@@ -92,7 +92,7 @@ def _prepare(sources: Sequence[str | Path], target: Path, options: Options) -> _
     _check_target(target, options)
     if not sources:
         raise BadRequest("no source files")
-    described = [describe(Path(source)) for source in sources]
+    described = describe_all([Path(source) for source in sources], options.samples, options.variables)
     first = described[0]
     dimension = sample_dimension(first, options.samples)
     for source in described:
@@ -139,7 +139,11 @@ def _check_target(target: Path, options: Options) -> None:
 def _times(
     sources: Sequence[Source], values: Sequence[dict[str, NDArray[np.float64]]], dimension: str
 ) -> list[NDArray[np.float64]] | None:
-    if dimension not in values[0] or not is_time(sources[0], dimension):
+    if dimension not in values[0]:
+        return None
+    if sources[0].variables[dimension].attributes.get("standard_name") == "forecast_period":
+        return [held[dimension].astype(np.float64) for held in values]
+    if not is_time(sources[0], dimension):
         return None
     shifts = in_step(sources, dimension)
     return [held[dimension].astype(np.float64) + shift for held, shift in zip(values, shifts, strict=True)]

@@ -1,16 +1,17 @@
 """One question, asked of whatever format a file has: what is in it, and how are its values read?"""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from maelio.converters import netcdf, zarrs
+from maelio.converters import grib, netcdf, zarrs
+from maelio.converters.messages import read_messages
 from maelio.converters.signature import identify
 from maelio.converters.source import Source, Variable
-from maelio.converters.storage import Chunks, Part, Parts, Rows, Slow, read_rows, take
+from maelio.converters.storage import Chunks, Held, Messages, Part, Parts, Rows, Slow, read_rows, take
 
 
 def describe(path: Path) -> Source:
@@ -19,17 +20,39 @@ def describe(path: Path) -> Source:
     Raises:
         NotFound, NotPermitted: there is no such file, or it may not be read.
         BadData: of no format known here, damaged, or cut short.
+        Inconsistent: the messages of a GRIB file do not make whole variables.
     """
-    path = path.absolute()
-    match identify(path):
-        case "zarr":
-            return zarrs.describe(path)
-        case "netcdf3" | "netcdf4" as version:
-            return netcdf.describe(path, version)
+    return describe_all([path])[0]
+
+
+def describe_all(
+    paths: Sequence[Path], samples: str | None = None, variables: Sequence[str] | None = None
+) -> list[Source]:
+    """`describe` for files that shall make one dataset.
+
+    GRIB has no dimensions of its own: which are made, and whether messages miss, depends on the dimension
+    `samples` (default: what the files differ in) and on the wanted `variables` (default: all).
+    """
+    paths = [path.absolute() for path in paths]
+    formats = [identify(path) for path in paths]
+    gribs = [path for path, kind in zip(paths, formats, strict=True) if kind == "grib"]
+    described = iter(grib.describe_all(gribs, samples, variables))
+    sources = []
+    for path, kind in zip(paths, formats, strict=True):
+        match kind:
+            case "grib":
+                sources.append(next(described))
+            case "zarr":
+                sources.append(zarrs.describe(path))
+            case "netcdf3" | "netcdf4" as version:
+                sources.append(netcdf.describe(path, version))
+    return sources
 
 
 def read_whole(source: Source, names: Iterable[str]) -> dict[str, NDArray[Any]]:
     """Whole variables, not decoded: coordinates and the like. Raises BadData: one cannot be read."""
+    if source.format == "grib":
+        return grib.read_held(source, names)
     return _library(source).read_raw(source, names)
 
 
@@ -46,11 +69,15 @@ def read_stored(
 
     `fd` is the open file. Raises BadData, OSError, RuntimeError: they cannot be read.
     """
+    wanted = {**parts, axis: Part(variable.shape[axis], (rows,))}
     match variable.along(variable.dimensions[axis]):
         case Rows() | Chunks() as storage:
             read_rows(fd, storage, variable.stored, axis, rows, out, parts)
+        case Messages() as storage:
+            read_messages(fd, storage, wanted, out)
+        case Held(held):
+            out[...] = take(held, wanted)
         case Slow():
-            wanted = {**parts, axis: Part(variable.shape[axis], (rows,))}
             spans = {variable.dimensions[number]: part.span for number, part in wanted.items()}
             box = {dimension: slice(span.start, span.stop) for dimension, span in spans.items()}
             values = _library(source).read_slowly(source, variable, box)

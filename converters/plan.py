@@ -19,11 +19,12 @@ from pydantic import JsonValue
 from maelio.codecs import CodecName
 from maelio.converters.rounding import SCRATCH_BYTES
 from maelio.converters.source import Source
-from maelio.converters.storage import MOST_AT_ONCE, Chunks, Part, Slow
+from maelio.converters.storage import MOST_AT_ONCE, Chunks, Messages, Part, Slow
 from maelio.converters.times import Samples
 from maelio.files import show_bytes
 from maelio.store import Container, StackedArray
 
+_DECODING = 24  # bytes a value inside eccodes: float64 on the way, the array it returns, both once more
 _HEADERS = 8192  # of compressed chunks, at most
 
 
@@ -247,6 +248,9 @@ def worker_bytes(array: StackedArray, source: Source, bounds: Mapping[str, float
         chunk, whole = 0, 0
         if isinstance(variable.storage, Chunks):
             chunk = 4 * prod(variable.storage.shape) * variable.stored.itemsize
+        if isinstance(variable.storage, Messages):
+            chunk = 2 * variable.storage.largest
+            chunk += _DECODING * prod(variable.shape[variable.storage.fields.ndim :])
         if isinstance(variable.along(array.dimensions[0]), Slow):
             whole = around + 2 * decoded
         elif variable.packed:

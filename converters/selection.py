@@ -11,6 +11,8 @@ _POINTERS = ("coordinates", "bounds", "climatology", "grid_mapping", "cell_measu
 def sample_dimension(source: Source, wanted: str | None) -> str:
     """The dimension to draw samples from: the wanted one, else time, else the unlimited one.
 
+    GRIB files can grow along either; there the unlimited one, which they differ in, comes first.
+
     Raises BadRequest: it is not there, or cannot be told.
     """
     sizes = source.sizes
@@ -19,7 +21,8 @@ def sample_dimension(source: Source, wanted: str | None) -> str:
             raise BadRequest(f"{source.path}: no dimension {wanted!r}; there are {', '.join(sizes)}")
         return wanted
     times = [name for name in sizes if name in source.variables and is_time(source, name)]
-    for candidates in (times, sorted(source.unlimited & sizes.keys())):
+    unlimited = sorted(source.unlimited & sizes.keys())
+    for candidates in (unlimited, times) if source.format == "grib" else (times, unlimited):
         if len(candidates) == 1:
             return candidates[0]
     raise BadRequest(

@@ -1,7 +1,7 @@
 """Where a variable's values lie in a file, and how to read a range of rows without the file's library.
 
-`Rows` and `Chunks` are tables of byte positions made once by the planner; reading is `os.pread` in any
-thread. A *row* is one index along the sample axis.
+`Rows`, `Chunks` and `Messages` are tables of byte positions made once by the planner; reading is `os.pread`
+in any thread. A *row* is one index along the sample axis.
 """
 
 import os
@@ -58,7 +58,53 @@ class Slow:
     reason: str
 
 
-Storage = Rows | Chunks | Slow
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a GRIB file: `pieces` (offset, length) that, one behind the other, are its message.
+
+    `number` counts the file's messages from 1.
+    """
+
+    number: int
+    pieces: tuple[tuple[int, int], ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(length for _, length in self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The order of a grid's values, where it is not row after row, each in the same direction."""
+
+    by_columns: bool = False
+    alternating: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Messages:
+    """A GRIB message for every index along the variable's leading dimensions; the others are its grid.
+
+    Shape: `fields` is an object array of `Field` over the leading dimensions.
+    """
+
+    fields: NDArray[np.object_]
+    scan: Scan
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest message."""
+        return max(int(field.bytes) for field in self.fields.ravel().tolist())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """Known already: a coordinate that was made from the headers of messages."""
+
+    values: NDArray[Any]
+
+
+Storage = Rows | Chunks | Slow | Messages | Held
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +184,7 @@ def _read_leading(
     step = 1 if alone else max(1, MOST_AT_ONCE // max(storage.stride, 1))
     for first in range(0, len(rows), step):
         count = min(step, len(rows) - first)
-        raw = _pread(fd, (count - 1) * storage.stride + size, begin + rows[first] * storage.stride)
+        raw = pread(fd, (count - 1) * storage.stride + size, begin + rows[first] * storage.stride)
         values = np.ndarray((count, *shape), dtype, raw, strides=(storage.stride, *strides))
         axes = [_whole(count), *(_whole(size) for size in shape)]
         for axis, part in parts.items():
@@ -215,7 +261,7 @@ def _chunks_under(storage: Chunks, wanted: Parts, shape: tuple[int, ...]) -> int
 
 
 def _decode(fd: int, storage: Chunks, number: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    raw = _pread(fd, int(storage.sizes[number]), int(storage.offsets[number]))
+    raw = pread(fd, int(storage.sizes[number]), int(storage.offsets[number]))
     size = prod(storage.shape) * dtype.itemsize
     for step in _undo(storage.filters, int(storage.skipped[number])):
         if step == "deflate":
@@ -260,7 +306,8 @@ def unshuffle(shuffled: bytes, itemsize: int) -> bytes:
     return bytes(blosc.decompress(frame))
 
 
-def _pread(fd: int, size: int, offset: int) -> bytes:
+def pread(fd: int, size: int, offset: int) -> bytes:
+    """Exactly `size` bytes. Raises BadData: the file ends before."""
     raw = os.pread(fd, size, offset)
     while len(raw) < size:  # a signal, or more than the kernel gives at once
         more = os.pread(fd, size - len(raw), offset + len(raw))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def convert(
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE", help="NetCDF files.")],
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE", help="NetCDF or GRIB files.")],
     store: Annotated[Path, typer.Argument(metavar="STORE", help="The store to write.")],
     samples: Annotated[
         str | None,

@@ -1,0 +1,256 @@
+"""GRIB files: found by a walk over their sections, named by eccodes, arranged as CF variables like cfgrib does."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maelio.converters import grib_headers
+from maelio.converters.grib_cube import LEVEL, NUMBER, STEP, TIME, Cube, Message, arrange
+from maelio.converters.grib_headers import Facts, Grid
+from maelio.converters.grib_walk import Header, walk
+from maelio.converters.messages import opened
+from maelio.converters.source import Source, Variable
+from maelio.converters.storage import Held, Messages
+from maelio.errors import BadData
+
+_SECONDS = {"units": "seconds since 1970-01-01T00:00:00", "calendar": "proleptic_gregorian"}
+_COORDINATES: Mapping[str, Mapping[str, str]] = {
+    TIME: {
+        **_SECONDS,
+        "standard_name": "forecast_reference_time",
+        "long_name": "initial time of forecast",
+    },
+    STEP: {
+        "units": "hours",
+        "dtype": "timedelta64[ns]",
+        "standard_name": "forecast_period",
+        "long_name": "time since forecast_reference_time",
+    },
+    "valid_time": {**_SECONDS, "standard_name": "time", "long_name": "time"},
+    NUMBER: {"units": "1", "standard_name": "realization", "long_name": "ensemble member numerical id"},
+    "depthBelowLand": {"units": "m", "positive": "down", "long_name": "soil depth", "standard_name": "depth"},
+    "depthBelowLandLayer": {
+        "units": "m",
+        "positive": "down",
+        "long_name": "soil depth",
+        "standard_name": "depth",
+    },
+    "hybrid": {
+        "units": "1",
+        "positive": "down",
+        "long_name": "hybrid level",
+        "standard_name": "atmosphere_hybrid_sigma_pressure_coordinate",
+    },
+    "heightAboveGround": {
+        "units": "m",
+        "positive": "up",
+        "long_name": "height above the surface",
+        "standard_name": "height",
+    },
+    "isobaricInhPa": {
+        "units": "hPa",
+        "positive": "down",
+        "stored_direction": "decreasing",
+        "standard_name": "air_pressure",
+        "long_name": "pressure",
+    },
+    "isobaricInPa": {
+        "units": "Pa",
+        "positive": "down",
+        "stored_direction": "decreasing",
+        "standard_name": "air_pressure",
+        "long_name": "pressure",
+    },
+    "isobaricLayer": {
+        "units": "Pa",
+        "positive": "down",
+        "standard_name": "air_pressure",
+        "long_name": "pressure",
+    },
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Index:
+    """The messages of one file, and the grids that they are on."""
+
+    path: Path
+    bytes: int
+    modified_ns: int
+    messages: tuple[Message, ...]
+    grids: tuple[Grid, ...]
+
+
+def describe_all(paths: Sequence[Path], samples: str | None, variables: Sequence[str] | None) -> list[Source]:
+    """Files that shall make one dataset, drawn from along `samples`: by default, along what they differ in.
+
+    Raises:
+        BadRequest: a wanted variable is not there.
+        BadData: damaged, cut short, or of a kind that eccodes does not know.
+        Inconsistent: the messages of a file do not make whole variables.
+    """
+    indexes = [_index(path) for path in paths]
+    along = samples or _samples([index.messages for index in indexes])
+    return [_source(index, along, variables) for index in indexes]
+
+
+def read_held(source: Source, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+    """Coordinates, which were made when the file was described."""
+    held = {}
+    for name in names:
+        storage = source.variables[name].storage
+        if not isinstance(storage, Held):
+            raise BadData(f"{source.path}: variable {name!r} is a field, wanted a coordinate")
+        held[name] = storage.values
+    return held
+
+
+def _samples(files: Sequence[Sequence[Message]]) -> str:
+    """Time or step: the one that files differ in, else the longer one, else time."""
+    times = [frozenset(message.time for message in file) for file in files]
+    steps = [frozenset(message.facts.step_s for message in file) for file in files]
+    if len(set(times)) > 1:
+        return TIME
+    if len(set(steps)) > 1 or (steps and len(steps[0]) > len(times[0])):
+        return STEP
+    return TIME
+
+
+def _index(path: Path) -> _Index:
+    status = os.stat(path)
+    headers = walk(path)
+    known: dict[bytes, Facts] = {}
+    sections: dict[bytes, int] = {}
+    grids: list[Grid] = []
+    messages = []
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        for header in headers:
+            if header.key not in known or header.grid not in sections:
+                known[header.key], sections[header.grid] = _ask(path, fd, header, sections, grids)
+            messages.append(Message(known[header.key], sections[header.grid], header.time, header.field))
+    finally:
+        os.close(fd)
+    return _Index(path, status.st_size, status.st_mtime_ns, tuple(messages), tuple(grids))
+
+
+def _ask(
+    path: Path, fd: int, header: Header, sections: Mapping[bytes, int], grids: list[Grid]
+) -> tuple[Facts, int]:
+    """What eccodes knows of a message. A new grid is added to `grids`; its number there is returned."""
+    try:
+        with opened(fd, header.field) as handle:
+            number = sections.get(header.grid)
+            if number is None:
+                grid = grib_headers.grid(handle)
+                number = next((at for at, other in enumerate(grids) if grid.same(other)), len(grids))
+                if number == len(grids):
+                    grids.append(grid)
+            return grib_headers.facts(handle), number
+    except BadData as error:
+        raise BadData(f"{path}: {error}") from error
+
+
+def _source(index: _Index, samples: str, wanted: Sequence[str] | None) -> Source:
+    cubes = arrange(index.path, index.messages, [str(grid) for grid in index.grids], samples, wanted)
+    grid = index.grids[cubes[0].members[0].grid]
+    coordinates: dict[str, Variable] = {}
+    fields: dict[str, Variable] = {}
+    for cube in cubes:
+        own = _cube_coordinates(cube) | _valid_time(cube, coordinates)
+        coordinates |= own
+        fields[cube.name] = _field(cube, grid, [*own, *grid.coordinates])
+    for name, (dimensions, values, attributes) in grid.coordinates.items():
+        coordinates[name] = _held(name, dimensions, values, attributes)
+    return Source(
+        path=index.path,
+        format="grib",
+        bytes=index.bytes,
+        modified_ns=index.modified_ns,
+        attributes=_origin(cubes),
+        unlimited=frozenset({samples}),
+        variables=coordinates | fields,
+    )
+
+
+def _field(cube: Cube, grid: Grid, coordinates: Sequence[str]) -> Variable:
+    dimensions = (*cube.dimensions, *grid.dimensions)
+    attributes = _common([message.facts.attributes for message in cube.members])
+    named = [name for name in coordinates if name not in dimensions]
+    return Variable(
+        name=cube.name,
+        dimensions=dimensions,
+        shape=(*cube.fields.shape, *grid.shape),
+        attributes={**attributes, **grid.attributes, **({"coordinates": " ".join(named)} if named else {})},
+        stored=np.dtype("f4"),
+        decoded=np.dtype("f4"),
+        storage=Messages(cube.fields, grid.scan),
+    )
+
+
+def _cube_coordinates(cube: Cube) -> dict[str, Variable]:
+    made = {}
+    for axis, name in cube.coordinates.items():
+        kind = cube.facts.level_type if axis == LEVEL else axis
+        attributes: dict[str, Any] = {
+            "long_name": f"original GRIB coordinate for key: {axis}({kind})",
+            "units": "1",
+            **_COORDINATES.get(kind, {}),
+        }
+        values = np.array(cube.axes[axis], np.float64 if axis in (LEVEL, STEP) else np.int64)
+        if name in cube.dimensions:
+            if axis == LEVEL:
+                attributes["axis"] = "Z"
+            made[name] = _held(name, (name,), values, attributes)
+        else:
+            made[name] = _held(name, (), values.reshape(()), attributes)
+    return made
+
+
+def _valid_time(cube: Cube, others: Mapping[str, Variable]) -> dict[str, Variable]:
+    """The time that a field holds for: the reference time and the step."""
+    times, steps = (np.array(cube.axes[axis]) for axis in (TIME, STEP))
+    dimensions = tuple(name for axis in (TIME, STEP) if (name := cube.coordinates[axis]) in cube.dimensions)
+    values = np.rint(times[:, None] + 3600 * steps).astype(np.int64)
+    values = values.reshape(
+        [len(cube.axes[axis]) for axis in (TIME, STEP) if cube.coordinates[axis] in dimensions]
+    )
+    number = 1
+    while True:
+        name = "valid_time" if number == 1 else f"valid_time_{number}"
+        other = others.get(name)
+        if other is None or (
+            other.dimensions == dimensions
+            and isinstance(other.storage, Held)
+            and np.array_equal(other.storage.values, values)
+        ):
+            return {name: _held(name, dimensions, values, _COORDINATES["valid_time"])}
+        number += 1
+
+
+def _held(
+    name: str, dimensions: tuple[str, ...], values: NDArray[Any], attributes: Mapping[str, Any]
+) -> Variable:
+    return Variable(name, dimensions, values.shape, attributes, values.dtype, values.dtype, Held(values))
+
+
+def _origin(cubes: Sequence[Cube]) -> dict[str, Any]:
+    found = _common([message.facts.origin for cube in cubes for message in cube.members])
+    institution = found.get("GRIB_centreDescription")
+    return {**found, "Conventions": "CF-1.7", **({"institution": institution} if institution else {})}
+
+
+def _common(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The attributes in which all agree."""
+    distinct = list({id(attributes): attributes for attributes in found}.values())
+    first = distinct[0]
+    return {
+        key: value
+        for key, value in first.items()
+        if all(key in other and other[key] == value for other in distinct[1:])
+    }
