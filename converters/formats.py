@@ -7,8 +7,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from maelio.converters import grib, netcdf, zarrs
-from maelio.converters.messages import read_messages
+from maelio.converters import netcdf, zarrs
 from maelio.converters.signature import identify
 from maelio.converters.source import Source, Variable
 from maelio.converters.storage import Chunks, Held, Messages, Part, Parts, Rows, Slow, read_rows, take
@@ -36,7 +35,7 @@ def describe_all(
     paths = [path.absolute() for path in paths]
     formats = [identify(path) for path in paths]
     gribs = [path for path, kind in zip(paths, formats, strict=True) if kind == "grib"]
-    described = iter(grib.describe_all(gribs, samples, variables))
+    described = iter(_describe_gribs(gribs, samples, variables))
     sources = []
     for path, kind in zip(paths, formats, strict=True):
         match kind:
@@ -49,10 +48,22 @@ def describe_all(
     return sources
 
 
+def _describe_gribs(
+    paths: Sequence[Path], samples: str | None, variables: Sequence[str] | None
+) -> Sequence[Source]:
+    if not paths:
+        return []
+    from maelio.converters.grib import describe_all
+
+    return describe_all(paths, samples, variables)
+
+
 def read_whole(source: Source, names: Iterable[str]) -> dict[str, NDArray[Any]]:
     """Whole variables, not decoded: coordinates and the like. Raises BadData: one cannot be read."""
     if source.format == "grib":
-        return grib.read_held(source, names)
+        from maelio.converters.grib import read_held  # eccodes takes a quarter of a second to load
+
+        return read_held(source, names)
     return _library(source).read_raw(source, names)
 
 
@@ -74,6 +85,8 @@ def read_stored(
         case Rows() | Chunks() as storage:
             read_rows(fd, storage, variable.stored, axis, rows, out, parts)
         case Messages() as storage:
+            from maelio.converters.messages import read_messages
+
             read_messages(fd, storage, wanted, out)
         case Held(held):
             out[...] = take(held, wanted)

@@ -13,9 +13,8 @@ from maelio.errors import BadData
 
 _INDICATOR = 16  # bytes of section 0 of edition 2; its last 8 are the length of the message
 
-_BEHIND = bytes(
-    4096
-)  # where a section is damaged eccodes looks beyond the message's end, and crashes at the memory's
+# Where a section is damaged eccodes looks beyond the message's end; without these it crashes at the memory's.
+_BEHIND = bytes(4096)
 
 
 def read_messages(fd: int, storage: Messages, parts: Parts, out: NDArray[Any]) -> None:
