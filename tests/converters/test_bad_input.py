@@ -61,6 +61,13 @@ def test_what_is_not_netcdf_is_named(tmp_path: Path, name: str) -> None:
     assert not list(tmp_path.glob("s.zarr*"))
 
 
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """The kernel refuses the first byte of a process's memory, also to root."""
+    message, code = refused([Path("/proc/self/mem")], tmp_path / "s.zarr")
+    assert "/proc/self/mem cannot be read: " in message
+    assert code == 4
+
+
 @pytest.mark.parametrize("kind", ["NETCDF4", "NETCDF3_CLASSIC", "NETCDF3_64BIT_OFFSET", "NETCDF3_64BIT_DATA"])
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.999])
 def test_a_file_cut_short_is_refused(tmp_path: Path, kind: Kind, part: float) -> None:
