@@ -30,8 +30,8 @@ class Edge(TyperGroup):
                 raise
             text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
             self._stop(text, NotPermitted.exit_code if isinstance(error, PermissionError) else 1)
-        except KeyboardInterrupt:
-            self._stop("interrupted", 130)
+        except KeyboardInterrupt as stop:
+            self._stop("; ".join(("interrupted", *map(str, stop.args))), 130)
 
     def _stop(self, message: str, code: int) -> None:
         typer.echo(f"maelio: {' '.join(message.splitlines())}", err=True)

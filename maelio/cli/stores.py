@@ -105,8 +105,7 @@ def convert(
         try:
             written = run(sources, store, options, progress=watch)
         except KeyboardInterrupt:
-            typer.echo("maelio: the same command goes on from here", err=True)
-            raise
+            raise KeyboardInterrupt("the same command goes on from here") from None
     summary = summarise(written, watch.bytes_here, time.perf_counter() - start)
     if as_json:
         emit(summary)

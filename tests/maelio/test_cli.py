@@ -105,6 +105,7 @@ def raising(error: BaseException) -> Callable[..., None]:
         (OSError(errno.ENOSPC, "No space left on device", "b"), 1, "b: No space left on device"),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left on device"),
         (KeyboardInterrupt(), 130, "interrupted"),
+        (KeyboardInterrupt("go on"), 130, "interrupted; go on"),
     ],
 )
 def test_what_is_expected_to_fail_is_one_line_and_its_code(
