@@ -1,4 +1,4 @@
-"""Convert files to a store: describe, plan, regions in threads, publish."""
+"""Convert files to a store: prepare, regions in threads, publish."""
 
 import errno
 import logging
@@ -8,23 +8,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import xarray as xr
-from numpy.typing import NDArray
-
-from maelio.converters.formats import describe_all, read_whole
 from maelio.converters.journal import Journal, open_journal
-from maelio.converters.merge import check_alike, merge_carried
 from maelio.converters.plan import Options, Plan, Region
-from maelio.converters.planner import make_plan
+from maelio.converters.prepare import prepare
 from maelio.converters.publish import publish
 from maelio.converters.region import Done, Memory, convert_region
-from maelio.converters.selection import is_time, sample_dimension, select
-from maelio.converters.source import Source, extent
-from maelio.converters.subset import part, runs, subset
-from maelio.converters.times import check_times, in_step, line_up
-from maelio.errors import BadData, BadRequest, MaelioError, NotPermitted
-from maelio.store import Store, may_be_store, open_store, unfinished
+from maelio.converters.source import extent
+from maelio.errors import BadData, MaelioError, NotPermitted
+from maelio.store import Store, open_store, unfinished
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +33,6 @@ class Progress:
     resumed_regions: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Work:
-    plan: Plan
-    carried: dict[str, xr.Variable]
-
-
 def plan_conversion(sources: Sequence[str | Path], target: str | Path, options: Options = DEFAULTS) -> Plan:
     """What `convert` would do. Reads headers and coordinates, writes nothing.
 
@@ -55,7 +40,7 @@ def plan_conversion(sources: Sequence[str | Path], target: str | Path, options: 
         BadRequest: the target exists, or the request does not fit the files.
         NotFound, NotPermitted, BadData, Inconsistent: see `maelio.errors`; the message names the file.
     """
-    return _prepare(sources, Path(target), options).plan
+    return prepare(sources, Path(target), options).plan
 
 
 def convert(
@@ -65,7 +50,7 @@ def convert(
     *,
     progress: Callable[[Progress], None] | None = None,
 ) -> Store:
-    """Restructure NetCDF or GRIB files into a store at `target`.
+    """Restructure NetCDF files, GRIB files or Zarr groups into a store at `target`.
 
     The store appears under its name when it is whole. Interrupted or killed before, the same call goes on
     where the last one stopped; what it had written lies in `target.part`.
@@ -73,7 +58,7 @@ def convert(
     Raises: as `plan_conversion`; NotPermitted: the target cannot be written.
     """
     target = Path(target).absolute()
-    work = _prepare(sources, target, options)
+    work = prepare(sources, target, options)
     folder = unfinished(target)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -86,67 +71,6 @@ def convert(
     except OSError as error:
         raise _cannot_write(target, error) from error
     return open_store(target)
-
-
-def _prepare(sources: Sequence[str | Path], target: Path, options: Options) -> _Work:
-    _check_target(target, options)
-    if not sources:
-        raise BadRequest("no source files")
-    described = describe_all([Path(source) for source in sources], options.samples, options.variables)
-    first = described[0]
-    dimension = sample_dimension(first, options.samples)
-    for source in described:
-        if not source.sizes.get(dimension):
-            raise BadData(f"{source.path}: dimension {dimension!r} has no values")
-    stacked, names = select(first, options.variables, dimension)
-    check_alike(described, stacked, dimension)
-    values = [
-        read_whole(source, [name for name in names if name in source.variables]) for source in described
-    ]
-    times = _times(described, values, dimension)
-    order, samples = line_up(described, times, dimension)
-    described = [described[file] for file in order]
-    values = [values[file] for file in order]
-    carried = merge_carried(described, values, names, dimension)
-    taken = subset(options.select, {**first.sizes, dimension: samples.count}, carried)
-    if dimension in taken:
-        samples = samples.take(runs(taken[dimension]))
-    if times is not None:
-        check_times(
-            [described[run.file] for run in samples.runs],
-            [times[order[run.file]][run.rows.start : run.rows.stop] for run in samples.runs],
-            allow_gaps=options.allow_gaps,
-        )
-    parts = {name: part(at, first.sizes[name]) for name, at in taken.items() if name != dimension}
-    carried = {
-        name: variable.isel({key: at for key, at in taken.items() if key in variable.dims})
-        for name, variable in carried.items()
-    }
-    return _Work(make_plan(described, samples, stacked, options, parts), carried)
-
-
-def _check_target(target: Path, options: Options) -> None:
-    if not target.exists():
-        return
-    if not options.overwrite:
-        raise BadRequest(f"{target} exists; --overwrite replaces it")
-    if not may_be_store(target) and not (target.is_dir() and not any(target.iterdir())):
-        raise BadRequest(
-            f"{target} is in the way: it is not a store, which --overwrite would replace; move it"
-        )
-
-
-def _times(
-    sources: Sequence[Source], values: Sequence[dict[str, NDArray[np.float64]]], dimension: str
-) -> list[NDArray[np.float64]] | None:
-    if dimension not in values[0]:
-        return None
-    if sources[0].variables[dimension].attributes.get("standard_name") == "forecast_period":
-        return [held[dimension].astype(np.float64) for held in values]
-    if not is_time(sources[0], dimension):
-        return None
-    shifts = in_step(sources, dimension)
-    return [held[dimension].astype(np.float64) + shift for held, shift in zip(values, shifts, strict=True)]
 
 
 def _run(plan: Plan, journal: Journal, folder: Path, progress: Callable[[Progress], None]) -> list[Done]:

@@ -1,0 +1,106 @@
+"""Look at the sources and decide: what will be stacked, in which order, and what is carried along as it is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from maelio.converters.formats import describe_all, read_whole
+from maelio.converters.merge import check_alike, merge_carried
+from maelio.converters.plan import Options, Plan
+from maelio.converters.planner import make_plan
+from maelio.converters.selection import is_time, sample_dimension, select
+from maelio.converters.source import Source
+from maelio.converters.subset import part, runs, subset
+from maelio.converters.times import Samples, check_times, in_step, line_up
+from maelio.errors import BadData, BadRequest
+from maelio.store import may_be_store
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A plan, and the variables that are not stacked: joined, selected, not decoded."""
+
+    plan: Plan
+    carried: dict[str, xr.Variable]
+
+
+def prepare(sources: Sequence[str | Path], target: Path, options: Options) -> Prepared:
+    """Read headers and coordinates; nothing is written, and no field value is read.
+
+    Raises:
+        BadRequest: the target exists, or the request does not fit the files.
+        NotFound, NotPermitted, BadData, Inconsistent: see `maelio.errors`; the message names the file.
+    """
+    _check_target(target, options)
+    if not sources:
+        raise BadRequest("no source files")
+    described = describe_all([Path(source) for source in sources], options.samples, options.variables)
+    dimension = sample_dimension(described[0], options.samples)
+    _check_lengths(described, dimension)
+    stacked, names = select(described[0], options.variables, dimension)
+    check_alike(described, stacked, dimension)
+    values = [
+        read_whole(source, [name for name in names if name in source.variables]) for source in described
+    ]
+    times = _times(described, values, dimension)
+    order, samples = line_up(described, times, dimension)
+    described = [described[file] for file in order]
+    carried = merge_carried(described, [values[file] for file in order], names, dimension)
+    sizes = described[0].sizes
+    taken = subset(options.select, {**sizes, dimension: samples.count}, carried)
+    if dimension in taken:
+        samples = samples.take(runs(taken[dimension]))
+    if times is not None:
+        _check_steps(described, [times[file] for file in order], samples, options)
+    parts = {name: part(at, sizes[name]) for name, at in taken.items() if name != dimension}
+    plan = make_plan(described, samples, stacked, options, parts)
+    return Prepared(plan, {name: _taken(variable, taken) for name, variable in carried.items()})
+
+
+def _taken(variable: xr.Variable, taken: Mapping[str, NDArray[np.int64]]) -> xr.Variable:
+    return variable.isel({dimension: at for dimension, at in taken.items() if dimension in variable.dims})
+
+
+def _check_lengths(sources: Sequence[Source], dimension: str) -> None:
+    for source in sources:
+        if not source.sizes.get(dimension):
+            raise BadData(f"{source.path}: dimension {dimension!r} has no values")
+
+
+def _check_steps(
+    sources: Sequence[Source], times: Sequence[NDArray[np.float64]], samples: Samples, options: Options
+) -> None:
+    """Only the steps that are taken count: a gap elsewhere does no harm."""
+    check_times(
+        [sources[run.file] for run in samples.runs],
+        [times[run.file][run.rows.start : run.rows.stop] for run in samples.runs],
+        allow_gaps=options.allow_gaps,
+    )
+
+
+def _check_target(target: Path, options: Options) -> None:
+    if not target.exists():
+        return
+    if not options.overwrite:
+        raise BadRequest(f"{target} exists; --overwrite replaces it")
+    if not may_be_store(target) and not (target.is_dir() and not any(target.iterdir())):
+        raise BadRequest(
+            f"{target} is in the way: it is not a store, which --overwrite would replace; move it"
+        )
+
+
+def _times(
+    sources: Sequence[Source], values: Sequence[dict[str, NDArray[np.float64]]], dimension: str
+) -> list[NDArray[np.float64]] | None:
+    if dimension not in values[0]:
+        return None
+    if sources[0].variables[dimension].attributes.get("standard_name") == "forecast_period":
+        return [held[dimension].astype(np.float64) for held in values]
+    if not is_time(sources[0], dimension):
+        return None
+    shifts = in_step(sources, dimension)
+    return [held[dimension].astype(np.float64) + shift for held, shift in zip(values, shifts, strict=True)]
