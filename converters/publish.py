@@ -133,9 +133,8 @@ def encode(variables: Mapping[str, xr.Variable]) -> dict[str, bytes]:
     """The files of small variables as xarray writes them to Zarr v3, by key below the root."""
     memory: dict[str, Any] = {}
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", UnstableSpecificationWarning
-        )  # text: Zarr v3 has no final dtype for it
+        # Zarr v3 has no final dtype for text yet
+        warnings.simplefilter("ignore", UnstableSpecificationWarning)
         xr.Dataset(dict(variables)).to_zarr(
             zarr.storage.MemoryStore(memory), zarr_format=3, consolidated=False
         )

@@ -1,6 +1,5 @@
 """Plans are arithmetic: every sample exactly once, and never more memory than allowed."""
 
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from maelio.converters.convert import convert, plan_conversion
 from maelio.converters.plan import Options, pieces
 from maelio.converters.times import Run, Samples
 from maelio.errors import BadRequest
+from tests.converters.memory import traced_peak
 from tests.converters.netcdf_files import write_netcdf
 
 files = st.lists(st.integers(1, 20), min_size=1, max_size=8)
@@ -119,10 +119,5 @@ def test_a_conversion_keeps_to_its_memory(tmp_path: Path) -> None:
     )
     options = Options(memory=6 * 2**20, threads=2)
     plan_conversion([source], tmp_path / "warm-up", options)
-    tracemalloc.start()
-    try:
-        convert([source], tmp_path / "s.zarr", options)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    peak = traced_peak(lambda: convert([source], tmp_path / "s.zarr", options))
     assert peak <= options.memory + 2**20  # and the plan itself

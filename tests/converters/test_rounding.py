@@ -1,6 +1,5 @@
 """What is lost was asked for: no value is farther off than its bound, whatever the value and the bound."""
 
-import tracemalloc
 from fractions import Fraction
 from math import frexp
 from pathlib import Path
@@ -24,6 +23,7 @@ from maelio.converters.plan import Options
 from maelio.converters.rounding import round_within, step_exponent
 from maelio.errors import BadData, BadRequest
 from maelio.store import open_store
+from tests.converters.memory import traced_peak
 from tests.converters.netcdf_files import write_netcdf
 
 Floats = NDArray[np.floating[Any]]
@@ -271,12 +271,7 @@ def test_rounding_keeps_to_the_planned_memory(tmp_path: Path) -> None:
     source = write_netcdf(tmp_path / "a.nc", {"t": field}, zlib=True, shuffle=True, chunksizes=(1, 128, 128))
     options = Options(memory=20 * 2**20, threads=2, dtype="float32", max_error={"t": 0.01})
     assert plan_conversion([source], tmp_path / "warm-up", options).peak_bytes <= options.memory
-    tracemalloc.start()
-    try:
-        convert([source], tmp_path / "s.zarr", options)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    peak = traced_peak(lambda: convert([source], tmp_path / "s.zarr", options))
     assert peak <= options.memory + 2**20
 
 
