@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maelio.converters.journal import Journal, open_journal
-from maelio.converters.plan import Options, Plan, Region
+from maelio.converters.options import Options
+from maelio.converters.plan import Plan, Region
 from maelio.converters.prepare import prepare
 from maelio.converters.publish import publish
 from maelio.converters.region import Done, Memory, convert_region

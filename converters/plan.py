@@ -12,64 +12,19 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
-from typing import Literal
 
 from pydantic import JsonValue
 
-from maelio.codecs import CodecName
+from maelio.converters.options import Options
 from maelio.converters.rounding import SCRATCH_BYTES
 from maelio.converters.source import Source
 from maelio.converters.storage import MOST_AT_ONCE, Chunks, Messages, Part, Slow
 from maelio.converters.times import Samples
 from maelio.files import show_bytes
-from maelio.store import Container, StackedArray
+from maelio.store import StackedArray
 
 _DECODING = 24  # bytes a value inside eccodes: float64 on the way, the array it returns, both once more
 _HEADERS = 8192  # of compressed chunks, at most
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a user may ask of a conversion.
-
-    `samples`: the dimension that training draws samples from (default: time). `variables`: keep only these.
-    `format`: what a shard is: a part of a Zarr array, a tar or a TFRecord file.
-    `shard_bytes`, `memory`: bytes of a shard, and the most that all `threads` together may hold. The store does not
-    depend on `threads`, so a conversion may be resumed on another machine.
-    `select`: the labels to take of a dimension, as `subset` reads them: `{"time": "2000-01:2000-06"}`.
-    `dtype`: what 64-bit floats are stored as. `max_error`: how far a stored value of a variable may be off, in its
-    unit; without it, and but for `dtype`, nothing is lost. `non_finite`: NaN means missing and is taken, infinite values are refused;
-    `refuse` refuses both, `allow` takes both.
-    """
-
-    samples: str | None = None
-    variables: tuple[str, ...] | None = None
-    format: Container = "zarr"
-    codec: CodecName = "lz4"
-    shard_bytes: int = 64 * 2**20
-    memory: int = 2 * 2**30
-    threads: int = 2
-    allow_gaps: bool = False
-    overwrite: bool = False
-    select: Mapping[str, str] = field(default_factory=dict)
-    dtype: Literal["float32"] | None = None
-    max_error: Mapping[str, float] = field(default_factory=dict)
-    non_finite: Literal["refuse", "allow"] | None = None
-
-    def recorded(self) -> dict[str, JsonValue]:
-        """What a store says about how it was made; other options do not show in it."""
-        return {
-            "format": self.format,
-            "codec": self.codec,
-            "select": dict(self.select),
-            "dtype": self.dtype,
-            "max_error": dict(self.max_error),
-        }
-
-    def lossy(self) -> list[str]:
-        """What makes stored values differ from the source's, in words."""
-        bounds = [f"{name} within {bound:g}" for name, bound in self.max_error.items()]
-        return bounds + ([f"64-bit floats as {self.dtype}"] if self.dtype else [])
 
 
 @dataclass(frozen=True, slots=True)

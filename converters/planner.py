@@ -11,7 +11,8 @@ import numpy as np
 
 from maelio.codecs import Codec
 from maelio.converters import layout
-from maelio.converters.plan import Options, Plan, worker_bytes
+from maelio.converters.options import Options
+from maelio.converters.plan import Plan, worker_bytes
 from maelio.converters.source import Source, Variable
 from maelio.converters.storage import Chunks, Part
 from maelio.converters.times import Samples

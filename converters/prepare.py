@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from maelio.converters.formats import describe_all, read_whole
 from maelio.converters.merge import check_alike, merge_carried
-from maelio.converters.plan import Options, Plan
+from maelio.converters.options import Options
+from maelio.converters.plan import Plan
 from maelio.converters.planner import make_plan
 from maelio.converters.selection import is_time, sample_dimension, select
 from maelio.converters.source import Source

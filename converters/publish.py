@@ -18,7 +18,8 @@ import maelio
 from maelio.attributes import natural, typed
 from maelio.converters.journal import close_journal
 from maelio.converters.moments import join
-from maelio.converters.plan import Options, Plan
+from maelio.converters.options import Options
+from maelio.converters.plan import Plan
 from maelio.converters.region import Done
 from maelio.converters.source import PACKING, Variable
 from maelio.files import write_atomically

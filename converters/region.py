@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from maelio.converters.formats import read_stored
 from maelio.converters.moments import Moments, moments
-from maelio.converters.plan import Options, Region
+from maelio.converters.options import Options
+from maelio.converters.plan import Region
 from maelio.converters.rounding import round_within
 from maelio.converters.shard import write_shard
 from maelio.converters.source import Source, Variable, decode

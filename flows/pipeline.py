@@ -21,7 +21,7 @@ from maelio.benchmarks.report import MARKDOWN, PAGE, write_report
 from maelio.benchmarks.training import Epoch
 from maelio.benchmarks.words import PLOT, to_markdown
 from maelio.converters.convert import convert as convert_files
-from maelio.converters.plan import Options
+from maelio.converters.options import Options
 from maelio.environment import environment
 from maelio.files import show_bytes
 from maelio.flows.references import kept, path_of, reference_to, store_of

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import google_crc32c
 
-from maelio.converters.plan import Options
+from maelio.converters.options import Options
 from maelio.errors import BadData, NotFound
 from maelio.records import Reference
 from maelio.store import Store, open_store

@@ -15,7 +15,7 @@ from filelock import FileLock
 from pydantic import JsonValue
 
 from maelio.converters.convert import convert
-from maelio.converters.plan import Options
+from maelio.converters.options import Options
 from maelio.errors import BadRequest, NotFound
 from maelio.settings import load_settings
 from maelio.store import FORMAT

@@ -23,7 +23,7 @@ import maelio
 from maelio.codecs import CODECS, CodecName
 from maelio.converters import layout
 from maelio.converters.convert import convert
-from maelio.converters.plan import Options
+from maelio.converters.options import Options
 from maelio.converters.verify import verify
 from maelio.errors import BadData
 from maelio.store import CONTAINERS, Container, Store

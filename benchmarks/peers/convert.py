@@ -28,7 +28,7 @@ from maelio.benchmarks.peers.rounds import interleave, rows, table, this_module
 from maelio.codecs import Codec
 from maelio.converters.convert import convert
 from maelio.converters.formats import describe
-from maelio.converters.plan import Options
+from maelio.converters.options import Options
 from maelio.converters.storage import Chunks, read_rows
 from maelio.errors import InvalidMeasurement
 

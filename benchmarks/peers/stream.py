@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from maelio.codecs import CodecName
 from maelio.converters.convert import convert
-from maelio.converters.plan import Options
+from maelio.converters.options import Options
 from maelio.errors import InvalidMeasurement
 from maelio.files import show_bytes
 from maelio.loaders.order import epoch_order

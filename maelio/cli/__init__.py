@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from maelio import __version__
-from maelio.cli import health, runs, stores
+from maelio.cli import convert, health, runs, stores
 from maelio.errors import MaelioError, NotPermitted
 
 
@@ -60,7 +60,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(stores.convert)
+app.command()(convert.convert)
 app.command()(stores.inspect)
 app.command()(stores.verify)
 app.command()(stores.compare)

@@ -1,153 +1,24 @@
-"""`maelio convert`, `inspect`, `verify` and `compare`."""
+"""`maelio inspect`, `verify` and `compare`."""
 
 import glob
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from math import nan, sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from maelio.cli.output import AsJson, columns, emit
-from maelio.cli.progress import shown
 from maelio.errors import BadData, BadRequest
-from maelio.files import parse_bytes, show_bytes
+from maelio.files import show_bytes
 
 if TYPE_CHECKING:
-    from maelio.converters.convert import Progress
     from maelio.store import StackedArray, Statistics, Store
 
 
-def convert(
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE", help="NetCDF or GRIB files.")],
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="The store to write.")],
-    samples: Annotated[
-        str | None,
-        typer.Option(metavar="DIM", help="The dimension to draw samples from.", show_default="time"),
-    ] = None,
-    variables: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Keep only these.", show_default="all")
-    ] = None,
-    format: Annotated[
-        Literal["zarr", "tar", "tfrecord"], typer.Option(help="What the files are: see docs/formats.md.")
-    ] = "zarr",
-    select: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="DIM=WHAT",
-            help="Only these labels: time=2000-01:2000-06, level=850,500. May be repeated.",
-        ),
-    ] = None,
-    codec: Annotated[Literal["none", "lz4", "zstd"], typer.Option(help="How chunks are packed.")] = "lz4",
-    dtype: Annotated[
-        Literal["float32"] | None,
-        typer.Option(help="Store 64-bit floats as this.", show_default="as the source"),
-    ] = None,
-    max_error: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="VAR=VALUE",
-            help="Round a variable, no value by more than this, in its unit. May be repeated.",
-        ),
-    ] = None,
-    non_finite: Annotated[
-        Literal["refuse", "allow"] | None,
-        typer.Option(help="What to do with NaN and infinite values.", show_default="take NaN as missing"),
-    ] = None,
-    shard_size: Annotated[str, typer.Option(metavar="SIZE", help="Bytes of one output file.")] = "64MiB",
-    memory: Annotated[
-        str | None,
-        typer.Option(metavar="SIZE", help="The most to hold at once.", show_default="setting memory, 2GiB"),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", help="Workers.", show_default="setting threads, all cores")
-    ] = None,
-    allow_gaps: Annotated[bool, typer.Option("--allow-gaps", help="Accept steps missing in time.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing store.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Restructure files into a store. Interrupted, the same command goes on where it stopped."""
-    from maelio.converters.convert import convert as run
-    from maelio.converters.convert import plan_conversion
-    from maelio.converters.plan import Options
-    from maelio.settings import load_settings
-
-    settings = load_settings()
-    options = Options(
-        samples=samples,
-        variables=None if variables is None else tuple(name.strip() for name in variables.split(",")),
-        format=format,
-        select=assignments(select or (), "--select"),
-        dtype=dtype,
-        non_finite=non_finite,
-        max_error=numbers(max_error or (), "--max-error"),
-        codec=codec,
-        shard_bytes=parse_bytes(shard_size),
-        memory=settings.memory if memory is None else parse_bytes(memory),
-        threads=settings.threads if threads is None else threads,
-        allow_gaps=allow_gaps,
-        overwrite=overwrite,
-    )
-    if dry_run:
-        plan = plan_conversion(sources, store, options)
-        if as_json:
-            emit(plan.to_json())
-        else:
-            typer.echo(plan.describe())
-        return
-    start = time.perf_counter()
-    with shown() as show:
-        watch = Watch(show)
-        try:
-            written = run(sources, store, options, progress=watch)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt("the same command goes on from here") from None
-    summary = summarise(written, watch.bytes_here, time.perf_counter() - start)
-    if as_json:
-        emit(summary)
-    else:
-        typer.echo(one_line(summary))
-
-
-class Watch:
-    """Passes reports on; `bytes_here` are the decoded bytes that this run did itself."""
-
-    def __init__(self, then: "Callable[[Progress], None]") -> None:
-        self._then = then
-        self._first: int | None = None
-        self.bytes_here = 0
-
-    def __call__(self, progress: "Progress") -> None:
-        self._first = progress.bytes_done if self._first is None else self._first
-        self.bytes_here = progress.bytes_done - self._first
-        self._then(progress)
-
-
-def summarise(store: "Store", bytes_here: int, wall_s: float) -> dict[str, Any]:
-    """What a conversion made. `ratio`: decoded over stored bytes. The rate is of what this run decoded."""
-    return {
-        **_sizes(store),
-        "store": str(store.path),
-        "samples": store.samples,
-        "variables": [name for array in store.arrays.values() for name in array.variables],
-        "wall_s": wall_s,
-        "decoded_bytes_per_s": bytes_here / wall_s,
-    }
-
-
-def one_line(summary: dict[str, Any]) -> str:
-    return (
-        f"{summary['store']}: {summary['samples']} samples of {', '.join(summary['variables'])}; "
-        f"{show_bytes(summary['stored_bytes'])}, {summary['ratio']:.2f} times smaller than decoded; "
-        f"{summary['wall_s']:.2f} s, {summary['decoded_bytes_per_s'] / 1e6:.1f} MB/s"
-    )
-
-
-def _sizes(store: "Store") -> dict[str, Any]:
+def sizes(store: "Store") -> dict[str, Any]:
     decoded = sum(array.samples * array.row_bytes for array in store.arrays.values())
     stored = sum(shard.bytes for _, shard in store.shard_files())
     return {"decoded_bytes": decoded, "stored_bytes": stored, "ratio": decoded / stored if stored else None}
@@ -176,7 +47,7 @@ def contents(store: "Store") -> dict[str, Any]:
         "version": store.contents.version,
         "sample_dimension": store.contents.sample_dimension,
         "samples": store.samples,
-        **_sizes(store),
+        **sizes(store),
         "arrays": {
             name: {
                 "dimensions": array.dimensions,
@@ -210,8 +81,8 @@ def _statistics(store: "Store", array: "StackedArray") -> "list[tuple[str, Stati
 
 
 def describe(store: "Store") -> str:
-    sizes = _sizes(store)
-    size = f"{show_bytes(sizes['stored_bytes'])} ({show_bytes(sizes['decoded_bytes'])} decoded)"
+    stored = sizes(store)
+    size = f"{show_bytes(stored['stored_bytes'])} ({show_bytes(stored['decoded_bytes'])} decoded)"
     samples = f"{store.samples} samples along {store.contents.sample_dimension!r}"
     lines = [f"{store.path}: {samples}, {size}, {store.digest}"]
     lines += [f"{name} rounded, by {bound:g} {unit} at most".strip() for name, unit, bound in _rounded(store)]

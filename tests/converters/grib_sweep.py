@@ -19,7 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from maelio.converters.convert import convert
-from maelio.converters.plan import Options
+from maelio.converters.options import Options
 from maelio.errors import MaelioError
 
 MISSING = -1e30

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from maelio.converters.convert import DEFAULTS, convert, plan_conversion
-from maelio.converters.plan import Options
+from maelio.converters.options import Options
 from maelio.errors import MaelioError, NotPermitted
 from tests.converters.netcdf_files import Kind, damage, write_netcdf
 

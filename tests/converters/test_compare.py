@@ -18,7 +18,7 @@ from maelio.cli import main
 from maelio.converters import compare as module
 from maelio.converters.compare import Difference, blocks, compare, distances, unequal
 from maelio.converters.convert import convert
-from maelio.converters.plan import Options
+from maelio.converters.options import Options
 from maelio.errors import BadData, BadRequest, Inconsistent, NotFound
 from tests.converters.netcdf_files import damage, write_netcdf
 

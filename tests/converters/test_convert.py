@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from maelio.codecs import CODECS
 from maelio.converters.convert import Progress, convert, plan_conversion
-from maelio.converters.plan import Options
+from maelio.converters.options import Options
 from maelio.store import CONTAINERS
 from tests.converters.netcdf_files import Kind, damage, write_netcdf
 

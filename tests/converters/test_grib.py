@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from maelio.converters.convert import convert, plan_conversion
 from maelio.converters.formats import describe
-from maelio.converters.plan import Options
+from maelio.converters.options import Options
 from maelio.errors import BadData, BadRequest, Inconsistent, MaelioError
 from tests.converters.grib_files import (
     COLUMNS,

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from maelio.converters import layout, planner
 from maelio.converters.convert import convert, plan_conversion
-from maelio.converters.plan import Options, pieces
+from maelio.converters.options import Options
+from maelio.converters.plan import pieces
 from maelio.converters.times import Run, Samples
 from maelio.errors import BadRequest
 from tests.converters.memory import traced_peak

@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from maelio.converters.convert import Progress, convert
-from maelio.converters.plan import Options
+from maelio.converters.options import Options
 from maelio.errors import BadRequest, NotFound
 from maelio.store import CONTAINERS, Container, open_store, unfinished
 from tests.converters.netcdf_files import damage, write_netcdf
@@ -25,7 +25,7 @@ MANY = Options(shard_bytes=1)  # every chunk is a region of its own
 SLOW_CONVERSION = """
 import sys, time
 from maelio.converters.convert import convert
-from maelio.converters.plan import Options
+from maelio.converters.options import Options
 
 def slowly(progress):
     if progress.regions_done >= 3:

@@ -19,7 +19,7 @@ from maelio.codecs import CODECS
 from maelio.converters import rounding
 from maelio.converters.compare import compare
 from maelio.converters.convert import convert, plan_conversion
-from maelio.converters.plan import Options
+from maelio.converters.options import Options
 from maelio.converters.rounding import round_within, step_exponent
 from maelio.errors import BadData, BadRequest
 from maelio.store import open_store

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from maelio.converters.compare import compare
 from maelio.converters.convert import convert, plan_conversion
-from maelio.converters.plan import Options
+from maelio.converters.options import Options
 from maelio.converters.storage import Part
 from maelio.converters.subset import as_range, runs
 from maelio.converters.times import Run, Samples

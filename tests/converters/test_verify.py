@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from maelio.converters.convert import convert
-from maelio.converters.plan import Options
+from maelio.converters.options import Options
 from maelio.converters.verify import verify
 from maelio.errors import NotFound
 

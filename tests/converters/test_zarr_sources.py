@@ -10,7 +10,7 @@ import xarray as xr
 from numcodecs import Zstd
 
 from maelio.converters.convert import convert
-from maelio.converters.plan import Options
+from maelio.converters.options import Options
 from maelio.errors import BadData
 from maelio.store import CONTAINERS, Container
 from tests.converters.netcdf_files import write_netcdf

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from maelio.converters.convert import convert
-from maelio.converters.plan import Options
+from maelio.converters.options import Options
 from maelio.errors import BadData, NotFound
 from maelio.flows.references import kept, path_of, reference_to, store_of
 from maelio.records import Reference

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 from maelio.converters.convert import convert
-from maelio.converters.plan import Options
+from maelio.converters.options import Options
 from maelio.errors import NotFound
 
 
