@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
+from maelio.allocator import keep_freed_memory
 from maelio.converters.journal import Journal, open_journal
 from maelio.converters.options import Options
 from maelio.converters.plan import Plan, Region
@@ -58,6 +59,7 @@ def convert(
 
     Raises: as `plan_conversion`; NotPermitted: the target cannot be written.
     """
+    keep_freed_memory()
     target = Path(target).absolute()
     work = prepare(sources, target, options)
     folder = unfinished(target)

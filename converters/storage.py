@@ -261,12 +261,12 @@ def _chunks_under(storage: Chunks, wanted: Parts, shape: tuple[int, ...]) -> int
 
 
 def _decode(fd: int, storage: Chunks, number: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    raw = pread(fd, int(storage.sizes[number]), int(storage.offsets[number]))
+    raw: bytes | bytearray = pread(fd, int(storage.sizes[number]), int(storage.offsets[number]))
     size = prod(storage.shape) * dtype.itemsize
     for step in _undo(storage.filters, int(storage.skipped[number])):
         if step == "deflate":
             try:
-                raw = bytes(deflate.zlib_decompress(raw, size))
+                raw = deflate.zlib_decompress(raw, size)
             except deflate.DeflateError as error:
                 raise BadData(f"chunk {number} does not decompress: {error}") from error
         else:
@@ -282,7 +282,7 @@ def _undo(filters: tuple[Filter, ...], skipped: int) -> Iterator[Filter]:
             yield filters[number]
 
 
-def unshuffle(shuffled: bytes, itemsize: int) -> bytes:
+def unshuffle(shuffled: bytes | bytearray, itemsize: int) -> bytes | bytearray:
     """Undo HDF5's byte shuffle: all first bytes, then all second bytes, ... become items again.
 
     Blosc has the fastest unshuffle at hand, so the bytes are given to it as the body of an uncompressed
@@ -303,7 +303,8 @@ def unshuffle(shuffled: bytes, itemsize: int) -> bytes:
         size.to_bytes(4, "little"),  # and is stored, since it is as long as the data
         shuffled,
     ))  # fmt: skip
-    return bytes(blosc.decompress(frame))
+    unshuffled: bytes = blosc.decompress(frame)
+    return unshuffled
 
 
 def pread(fd: int, size: int, offset: int) -> bytes:
