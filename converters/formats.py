@@ -1,6 +1,7 @@
 """One question, asked of whatever format a file has: what is in it, and how are its values read?"""
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -10,7 +11,20 @@ from numpy.typing import NDArray
 from maelio.converters import netcdf, zarrs
 from maelio.converters.signature import identify
 from maelio.converters.source import Source, Variable
-from maelio.converters.storage import Chunks, Held, Messages, Part, Parts, Rows, Slow, read_rows, take
+from maelio.converters.storage import (
+    MOST_AT_ONCE,
+    Chunks,
+    Held,
+    Messages,
+    Part,
+    Parts,
+    Rows,
+    Slow,
+    read_rows,
+    take,
+)
+
+_DECODING = 24  # bytes a value inside eccodes: float64 on the way, the array it returns, both once more
 
 
 def describe(path: Path) -> Source:
@@ -95,6 +109,21 @@ def read_stored(
             box = {dimension: slice(span.start, span.stop) for dimension, span in spans.items()}
             values = _library(source).read_slowly(source, variable, box)
             out[...] = take(values, {number: part.within_span for number, part in wanted.items()})
+
+
+def reading_bytes(variable: Variable, axis: int, rows: int) -> int:
+    """The most that `read_stored` holds for so many rows along `axis`, besides the array that it fills."""
+    item = variable.stored.itemsize
+    row = prod(size for number, size in enumerate(variable.shape) if number != axis) * item
+    match variable.along(variable.dimensions[axis]):
+        case Chunks() as storage:
+            return 4 * prod(storage.shape) * item  # as stored, inflated, framed, unshuffled
+        case Rows():
+            return max(min(rows * row, MOST_AT_ONCE), row)
+        case Messages() as storage:
+            return 2 * storage.largest + _DECODING * prod(variable.shape[storage.fields.ndim :])
+        case Held() | Slow():
+            return 2 * rows * row  # around the wanted part, and that part
 
 
 class Library(Protocol):

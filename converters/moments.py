@@ -89,6 +89,11 @@ def moments(field: NDArray[Any], level_axis: int | None) -> Moments:
     return join(map(_of_slab, _slabs(field, level_axis)), levels)
 
 
+def scratch_bytes(values: int) -> int:
+    """The most that `moments` holds besides a field of so many values."""
+    return 5 * 8 * min(values, _SLAB_VALUES)
+
+
 def _slabs(field: NDArray[Any], level_axis: int | None) -> Iterator[NDArray[Any]]:
     """Parts of shape (level, value) that are small enough to stay in the cache."""
     rows = max(1, _SLAB_VALUES * len(field) // max(field.size, 1))

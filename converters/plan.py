@@ -9,21 +9,21 @@ A region is one shard: the unit of memory, of retry and of commit. The plan is a
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
+from functools import cached_property
 
 from pydantic import JsonValue
 
+from maelio.converters.moments import scratch_bytes
 from maelio.converters.options import Options
-from maelio.converters.rounding import SCRATCH_BYTES
 from maelio.converters.source import Source
-from maelio.converters.storage import MOST_AT_ONCE, Chunks, Messages, Part, Slow
+from maelio.converters.steps import Feed, feeds, filling_bytes
+from maelio.converters.storage import Part, Slow
 from maelio.converters.times import Samples
 from maelio.files import show_bytes
 from maelio.store import StackedArray
 
-_DECODING = 24  # bytes a value inside eccodes: float64 on the way, the array it returns, both once more
 _HEADERS = 8192  # of compressed chunks, at most
 
 
@@ -38,15 +38,15 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One shard of one array, and where its rows come from: of each row, `parts` of the other dimensions.
+    """One shard of one array, and where its rows come from; `feeds` say how, by file and variable.
 
-    `options` say how far values may be off, and which of them are refused.
+    `options` say which values are refused.
     """
 
     array: StackedArray
     shard: int
     pieces: tuple[Piece, ...]
-    parts: Mapping[str, Part]
+    feeds: Sequence[Sequence[Feed]]
     options: Options
 
     @property
@@ -79,12 +79,20 @@ class Plan:
                 array,
                 shard,
                 tuple(pieces(array.rows_of(shard), self.samples)),
-                self.parts,
+                self.feeds[array.name],
                 self.options,
             )
             for array in self.arrays
             for shard in range(array.shards)
         )
+
+    @cached_property
+    def feeds(self) -> Mapping[str, Sequence[tuple[Feed, ...]]]:
+        """How the variables of each array come out of each file."""
+        return {
+            array.name: [feeds(array, source, self.parts, self.options) for source in self.sources]
+            for array in self.arrays
+        }
 
     @property
     def bytes(self) -> int:
@@ -98,7 +106,11 @@ class Plan:
 
     @property
     def worker_bytes(self) -> int:
-        return max(worker_bytes(array, self.sources[0], self.options.max_error) for array in self.arrays)
+        return max(map(self.worker_bytes_of, self.arrays))
+
+    def worker_bytes_of(self, array: StackedArray) -> int:
+        """What one worker holds while it makes a shard of `array`."""
+        return worker_bytes(array, self.feeds[array.name][0])
 
     @property
     def peak_bytes(self) -> int:
@@ -185,34 +197,8 @@ def pieces(rows: range, samples: Samples) -> Iterator[Piece]:
         into += len(run.rows)
 
 
-def worker_bytes(array: StackedArray, source: Source, bounds: Mapping[str, float]) -> int:
-    """Memory of one worker: the block, one chunk to encode, and one source chunk on its way in."""
+def worker_bytes(array: StackedArray, feeds: Sequence[Feed]) -> int:
+    """Memory of one worker: the block, one chunk to encode, and what filling it or its statistics need."""
     block = array.rows_per_shard * array.row_bytes
     encoding = 2 * array.chunk_bytes + _HEADERS
-    incoming = 0
-    for name in array.variables:
-        variable = source.variables[name]
-        values = block // len(array.variables) // array.dtype.itemsize
-        raw, decoded = values * variable.stored.itemsize, values * variable.decoded.itemsize
-        row = prod(
-            size
-            for dimension, size in zip(variable.dimensions, variable.shape, strict=True)
-            if dimension != array.dimensions[0]
-        )
-        around = array.rows_per_shard * row * variable.stored.itemsize  # before parts of it are taken
-        chunk, whole = 0, 0
-        if isinstance(variable.storage, Chunks):
-            chunk = 4 * prod(variable.storage.shape) * variable.stored.itemsize
-        if isinstance(variable.storage, Messages):
-            chunk = 2 * variable.storage.largest
-            chunk += _DECODING * prod(variable.shape[variable.storage.fields.ndim :])
-        if isinstance(variable.along(array.dimensions[0]), Slow):
-            whole = around + 2 * decoded
-        elif variable.packed:
-            whole = raw + 2 * decoded
-        elif variable.decoded != array.dtype:
-            whole = raw + min(around, MOST_AT_ONCE)
-        incoming = max(
-            incoming, chunk + (whole or max(min(around, MOST_AT_ONCE), around // array.rows_per_shard))
-        )
-    return block + encoding + incoming + (SCRATCH_BYTES if bounds.keys() & {*array.variables} else 0)
+    return block + encoding + max(filling_bytes(array, feeds), scratch_bytes(block // array.dtype.itemsize))

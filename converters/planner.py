@@ -12,7 +12,7 @@ import numpy as np
 from maelio.codecs import Codec
 from maelio.converters import layout
 from maelio.converters.options import Options
-from maelio.converters.plan import Plan, worker_bytes
+from maelio.converters.plan import Plan
 from maelio.converters.source import Source, Variable
 from maelio.converters.storage import Chunks, Part
 from maelio.converters.times import Samples
@@ -124,9 +124,8 @@ def _check_bounds(source: Source, stacked: Sequence[str], bounds: Mapping[str, f
 
 def _fit(plan: Plan) -> Plan:
     """Fewer rows a shard, down to one chunk, until a single worker fits the memory."""
-    bounds = plan.options.max_error
     while plan.worker_bytes > plan.options.memory:
-        worst = max(plan.arrays, key=lambda array: worker_bytes(array, plan.sources[0], bounds))
+        worst = max(plan.arrays, key=plan.worker_bytes_of)
         if worst.rows_per_shard == worst.rows_per_chunk:
             raise BadRequest(
                 f"one thread needs {show_bytes(plan.worker_bytes)} for {worst.name!r}, the limit is "

@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
-from maelio.converters.formats import read_stored
 from maelio.converters.moments import Moments, moments
 from maelio.converters.options import Options
 from maelio.converters.plan import Region
-from maelio.converters.rounding import round_within
 from maelio.converters.shard import write_shard
-from maelio.converters.source import Source, Variable, decode
+from maelio.converters.source import Source
 from maelio.errors import BadData
 from maelio.store import Shard
 
@@ -124,16 +121,15 @@ def read_region(
     region: Region, sources: Sequence[Source], block: NDArray[Any], stop: threading.Event
 ) -> None:
     """Fill `block` (sample, variable, *rest) with the rows of a region, decoded."""
-    array = region.array
     for piece in region.pieces:
         source = sources[piece.file]
         fd = _open(source)
         try:
-            for number, name in enumerate(array.variables):
+            for feed in region.feeds[piece.file]:
                 if stop.is_set():
                     raise Stopped
-                out = block[piece.into : piece.into + len(piece.rows), number]
-                _read_variable(fd, source, source.variables[name], region, piece.rows, out)
+                out = block[piece.into : piece.into + len(piece.rows), feed.number]
+                feed.fill(fd, source, piece.rows, out)
         finally:
             os.close(fd)
 
@@ -143,47 +139,3 @@ def _open(source: Source) -> int:
         return os.open(source.path, os.O_RDONLY)
     except OSError as error:
         raise BadData(f"{source.path} can no longer be opened: {error.strerror}") from error
-
-
-def _read_variable(
-    fd: int, source: Source, variable: Variable, region: Region, rows: range, out: NDArray[Any]
-) -> None:
-    axis = variable.dimensions.index(region.array.dimensions[0])
-    parts = {
-        number: region.parts[dimension]
-        for number, dimension in enumerate(variable.dimensions)
-        if dimension in region.parts
-    }
-    target = np.moveaxis(out, 0, axis)  # as the file has it
-    bound = region.options.max_error.get(variable.name)
-    narrower = variable.decoded != out.dtype
-    values = target
-    try:
-        if variable.packed:
-            raw = np.empty(target.shape, variable.stored.newbyteorder("="))
-            read_stored(fd, source, variable, axis, rows, raw, parts)
-            decoded = decode(variable.name, xr.Variable(variable.dimensions, raw, dict(variable.attributes)))
-            values = decoded.values
-        else:
-            if narrower and (bound is not None or variable.fills):  # to be looked at before they are cast
-                values = np.empty(target.shape, variable.decoded)
-            with np.errstate(over="raise"):
-                read_stored(fd, source, variable, axis, rows, values, parts)
-            _mask(values, variable.fills)
-        if bound is not None:
-            round_within(np.moveaxis(values, axis, 0), bound, out)
-        elif values is not target:
-            with np.errstate(over="raise"):
-                target[...] = values
-    except FloatingPointError:
-        raise BadData(
-            f"{source.path}: variable {variable.name!r} has values that overflow {out.dtype}"
-        ) from None
-    except (BadData, OSError, RuntimeError) as error:
-        raise BadData(f"{source.path}: variable {variable.name!r}: {error}") from error
-
-
-def _mask(field: NDArray[Any], fills: Sequence[Any]) -> None:
-    """Replace the values that stand for "missing" by NaN, in place."""
-    for fill in fills:
-        field[field == fill] = np.nan
