@@ -5,19 +5,26 @@ chunk    one row; a block of rows when rows are small; a part of a row when it i
 shard    as many chunks as fit `shard_bytes`: one file, one region of work
 """
 
-from math import ceil, log2
+from math import ceil, lcm, log2
 
 CHUNK_BYTES = 2**20  # what small rows are gathered to, and the least a large row is cut into
 SMALL_ROW = 64 * 2**10
 LARGE_ROW = 4 * 2**20
 
 
-def rows_per_chunk(row_bytes: int, samples: int) -> int:
-    """Rows of one inner chunk: a power of two near 1 MiB for small rows, else one."""
+def rows_per_chunk(row_bytes: int, samples: int, width: int = 1) -> int:
+    """Rows of one inner chunk: a power of two near 1 MiB for small rows, else one.
+
+    Where every `width` rows belong together, as the cells of one time do, some of them or some times all of them
+    that make half to twice as much: then what belongs together is not spread over more chunks than it fills.
+    """
     if row_bytes >= SMALL_ROW:
         return 1
     wanted: int = 2 ** round(log2(CHUNK_BYTES / row_bytes))
-    return min(wanted, samples)
+    if width <= wanted:
+        return min(wanted // width * width, samples)
+    dividing = (rows for rows in range(wanted // 2, 2 * wanted + 1) if width % rows == 0)
+    return min(dividing, key=lambda rows: abs(log2(rows / wanted)), default=wanted)
 
 
 def variables_per_chunk(row_bytes: int, variables: int) -> int:
@@ -40,5 +47,5 @@ def rows_per_shard(row_bytes: int, samples: int, chunk_rows: int, shard_bytes: i
     everything = ceil(samples / chunk_rows) * chunk_rows
     if most >= everything:
         return everything
-    aligned = most // source_rows * source_rows // chunk_rows * chunk_rows
-    return aligned if aligned and aligned % source_rows == 0 else most
+    unit = lcm(source_rows, chunk_rows)
+    return most // unit * unit or most

@@ -14,7 +14,8 @@ from maelio.store import Container
 class Options:
     """What a user may ask of a conversion.
 
-    `samples`: the dimension that training draws samples from (default: time). `variables`: keep only these.
+    `samples`: the dimension that training draws samples from (default: time), or several with commas between,
+    whose every combination is a sample: `"time,cell"`. `variables`: keep only these.
     `format`: what a shard is: a part of a Zarr array, a tar or a TFRecord file.
     `shard_bytes`, `memory`: bytes of a shard, and the most that all `threads` together may hold. The store does not
     depend on `threads`, so a conversion may be resumed on another machine.

@@ -12,15 +12,17 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 
 from pydantic import JsonValue
 
 from maelio.converters.moments import scratch_bytes
 from maelio.converters.options import Options
+from maelio.converters.samples import Box, Samples, boxes
 from maelio.converters.source import Source
 from maelio.converters.steps import Feed, feeds, filling_bytes
 from maelio.converters.storage import Part, Slow
-from maelio.converters.times import Samples
+from maelio.converters.times import Joined
 from maelio.files import show_bytes
 from maelio.store import StackedArray
 
@@ -29,22 +31,35 @@ _HEADERS = 8192  # of compressed chunks, at most
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Rows of one file that become rows `into`, `into` + 1, ... of a region."""
+    """Rows of one file that become samples `into`, `into` + 1, ... of a region.
+
+    Where samples are drawn from several dimensions, `within` are the indexes taken of all but the first.
+    """
 
     file: int
     rows: range
     into: int
+    within: Box = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.rows), *map(len, self.within))
+
+    @property
+    def samples(self) -> int:
+        return prod(self.shape)
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One shard of one array, and where its rows come from; `feeds` say how, by file and variable.
+    """One shard of one array, and where its samples come from; `feeds` say how, by file and variable.
 
     `options` say which values are refused.
     """
 
     array: StackedArray
     shard: int
+    samples: Samples
     pieces: tuple[Piece, ...]
     feeds: Sequence[Sequence[Feed]]
     options: Options
@@ -62,9 +77,11 @@ class Region:
 class Plan:
     """All that a conversion will do. `levels` names the vertical dimension of an array, where it has one.
 
-    `parts` are what is taken of dimensions other than the sample's, where it is not everything.
+    `joined` are the rows of the files along the first of the samples' dimensions; `parts` are what is taken of
+    others, where it is not everything.
     """
 
+    joined: Joined
     samples: Samples
     sources: tuple[Source, ...]
     arrays: tuple[StackedArray, ...]
@@ -78,7 +95,8 @@ class Plan:
             Region(
                 array,
                 shard,
-                tuple(pieces(array.rows_of(shard), self.samples)),
+                self.samples,
+                tuple(pieces(array.rows_of(shard), self.joined, self.samples)),
                 self.feeds[array.name],
                 self.options,
             )
@@ -90,7 +108,9 @@ class Plan:
     def feeds(self) -> Mapping[str, Sequence[tuple[Feed, ...]]]:
         """How the variables of each array come out of each file."""
         return {
-            array.name: [feeds(array, source, self.parts, self.options) for source in self.sources]
+            array.name: [
+                feeds(array, source, self.samples, self.parts, self.options) for source in self.sources
+            ]
             for array in self.arrays
         }
 
@@ -110,7 +130,7 @@ class Plan:
 
     def worker_bytes_of(self, array: StackedArray) -> int:
         """What one worker holds while it makes a shard of `array`."""
-        return worker_bytes(array, self.feeds[array.name][0])
+        return worker_bytes(array, self.samples, self.feeds[array.name][0])
 
     @property
     def peak_bytes(self) -> int:
@@ -122,6 +142,7 @@ class Plan:
         """Same digest, same bytes: what a resumed conversion is recognised by."""
         identity = {
             "sources": [(str(source.path), source.bytes, source.modified_ns) for source in self.sources],
+            "joined": repr(self.joined),
             "samples": repr(self.samples),
             "parts": sorted(map(repr, self.parts.items())),
             "bounds": sorted(map(repr, self.options.max_error.items())),
@@ -135,7 +156,7 @@ class Plan:
             f"{source.path.name}:{name}": storage.reason
             for source in self.sources
             for name in self.stacked
-            if isinstance(storage := source.variables[name].along(self.samples.dimension), Slow)
+            if isinstance(storage := source.variables[name].along(self.joined.dimension), Slow)
         }
 
     @property
@@ -145,7 +166,7 @@ class Plan:
     def to_json(self) -> dict[str, JsonValue]:
         return {
             "sources": [str(source.path) for source in self.sources],
-            "sample_dimension": self.samples.dimension,
+            "sample_dimensions": dict(zip(self.samples.dimensions, self.samples.shape, strict=True)),
             "samples": self.samples.count,
             "decoded_bytes": self.bytes,
             "peak_bytes": self.peak_bytes,
@@ -168,9 +189,8 @@ class Plan:
         }
 
     def describe(self) -> str:
-        count = f"{self.samples.count} samples along {self.samples.dimension!r}"
         size = f"{show_bytes(self.bytes)} decoded, format {self.options.format}, codec {self.options.codec}"
-        lines = [f"{len(self.sources)} file(s), {count}, {size}"]
+        lines = [f"{len(self.sources)} file(s), {self.samples}, {size}"]
         for array in self.arrays:
             shape = ", ".join(
                 f"{name}: {size}" for name, size in zip(array.dimensions, array.shape, strict=True)
@@ -189,16 +209,19 @@ class Plan:
         return "\n".join(lines)
 
 
-def pieces(rows: range, samples: Samples) -> Iterator[Piece]:
-    """Where the samples `rows` of a region come from."""
+def pieces(numbers: range, joined: Joined, samples: Samples) -> Iterator[Piece]:
+    """Where the samples with these `numbers`, a region's, come from."""
     into = 0
-    for run in samples.take([rows]).runs:
-        yield Piece(run.file, run.rows, into)
-        into += len(run.rows)
+    for rows, *within in boxes(samples.shape, numbers):
+        for run in joined.take([rows]).runs:
+            piece = Piece(run.file, run.rows, into, tuple(within))
+            yield piece
+            into += piece.samples
 
 
-def worker_bytes(array: StackedArray, feeds: Sequence[Feed]) -> int:
+def worker_bytes(array: StackedArray, samples: Samples, feeds: Sequence[Feed]) -> int:
     """Memory of one worker: the block, one chunk to encode, and what filling it or its statistics need."""
     block = array.rows_per_shard * array.row_bytes
     encoding = 2 * array.chunk_bytes + _HEADERS
-    return block + encoding + max(filling_bytes(array, feeds), scratch_bytes(block // array.dtype.itemsize))
+    filling = filling_bytes(array, samples, feeds)
+    return block + encoding + max(filling, scratch_bytes(block // array.dtype.itemsize))

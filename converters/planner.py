@@ -13,19 +13,22 @@ from maelio.codecs import Codec
 from maelio.converters import layout
 from maelio.converters.options import Options
 from maelio.converters.plan import Plan
+from maelio.converters.samples import Samples
 from maelio.converters.source import Source, Variable
 from maelio.converters.storage import Chunks, Part
-from maelio.converters.times import Samples
+from maelio.converters.times import Joined
 from maelio.errors import BadRequest
 from maelio.files import show_bytes
 from maelio.store import VARIABLE, StackedArray
 
 _LARGEST_RECORD = 2**31 - 2**20  # a message of Protocol Buffers has less than 2 GiB
-_NAMES = {1: "scalars", 2: "profiles"}  # by number of dimensions without `variable`; others are "fields"
+SAMPLE = "sample"  # the axis of samples that are drawn from several dimensions
+_NAMES = {1: "scalars", 2: "profiles"}  # by number of axes without `variable`; others are "fields"
 
 
 def make_plan(
     sources: Sequence[Source],
+    joined: Joined,
     samples: Samples,
     stacked: Sequence[str],
     options: Options,
@@ -47,19 +50,22 @@ def make_plan(
         groups.setdefault((variable.dimensions, _dtype(variable, options).str), []).append(variable)
     arrays: list[StackedArray] = []
     taken = {*first.variables, *first.sizes}
+    sample = samples.dimensions[0] if len(samples.dimensions) == 1 else _free_name(SAMPLE, taken)
+    taken.add(sample)
     for variables in groups.values():
-        name = _free_name(_NAMES.get(len(variables[0].dimensions), "fields"), taken)
+        rank = 1 + len(variables[0].dimensions) - len(samples.dimensions)
+        name = _free_name(_NAMES.get(rank, "fields"), taken)
         axis = _free_name(VARIABLE if len(groups) == 1 else f"{name}_{VARIABLE}", taken)
-        arrays.append(_array(name, axis, variables, samples, options, parts))
+        arrays.append(_array(name, (sample, axis), variables, samples, options, parts))
         taken |= {name, axis}
     _check_records(arrays)
     levels = {array.name: _level(array, first) for array in arrays}
-    return _fit(Plan(samples, tuple(sources), tuple(arrays), levels, options, parts))
+    return _fit(Plan(joined, samples, tuple(sources), tuple(arrays), levels, options, parts))
 
 
 def _array(
     name: str,
-    axis: str,
+    axes: tuple[str, str],
     variables: Sequence[Variable],
     samples: Samples,
     options: Options,
@@ -69,15 +75,15 @@ def _array(
     rest = [
         (dimension, len(parts[dimension]) if dimension in parts else size)
         for dimension, size in zip(model.dimensions, model.shape, strict=True)
-        if dimension != samples.dimension
+        if dimension not in samples.dimensions
     ]
     dtype = _dtype(model, options)
     row_bytes = len(variables) * prod(size for _, size in rest) * dtype.itemsize
-    chunk_rows = layout.rows_per_chunk(row_bytes, samples.count)
+    chunk_rows = layout.rows_per_chunk(row_bytes, samples.count, samples.width)
     return StackedArray(
         name=name,
         variables=tuple(variable.name for variable in variables),
-        dimensions=(samples.dimension, axis, *(dimension for dimension, _ in rest)),
+        dimensions=(*axes, *(dimension for dimension, _ in rest)),
         shape=(samples.count, len(variables), *(size for _, size in rest)),
         dtype=dtype,
         chunk=(chunk_rows, layout.variables_per_chunk(row_bytes, len(variables))),
@@ -86,7 +92,7 @@ def _array(
             samples.count,
             chunk_rows,
             options.shard_bytes,
-            _source_rows(variables, samples.dimension),
+            _source_rows(variables, samples.dimensions[0]) * samples.width,
         ),
         codec=Codec(options.codec),
         container=options.format,

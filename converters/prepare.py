@@ -13,10 +13,11 @@ from maelio.converters.merge import check_alike, merge_carried
 from maelio.converters.options import Options
 from maelio.converters.plan import Plan
 from maelio.converters.planner import make_plan
-from maelio.converters.selection import is_time, sample_dimension, select
+from maelio.converters.samples import Samples
+from maelio.converters.selection import is_time, names, sample_dimensions, select
 from maelio.converters.source import Source
 from maelio.converters.subset import part, runs, subset
-from maelio.converters.times import Samples, check_times, in_step, line_up
+from maelio.converters.times import Joined, check_times, in_step, line_up
 from maelio.errors import BadData, BadRequest
 from maelio.store import may_be_store
 
@@ -39,26 +40,29 @@ def prepare(sources: Sequence[str | Path], target: Path, options: Options) -> Pr
     _check_target(target, options)
     if not sources:
         raise BadRequest("no source files")
-    described = describe_all([Path(source) for source in sources], options.samples, options.variables)
-    dimension = sample_dimension(described[0], options.samples)
+    first = None if options.samples is None else names(options.samples)[0]
+    described = describe_all([Path(source) for source in sources], first, options.variables)
+    dimensions = sample_dimensions(described[0], options.samples)
+    dimension = dimensions[0]
     _check_lengths(described, dimension)
-    stacked, names = select(described[0], options.variables, dimension)
+    stacked, others = select(described[0], options.variables, dimensions)
     check_alike(described, stacked, dimension)
     values = [
-        read_whole(source, [name for name in names if name in source.variables]) for source in described
+        read_whole(source, [name for name in others if name in source.variables]) for source in described
     ]
     times = _times(described, values, dimension)
-    order, samples = line_up(described, times, dimension)
+    order, joined = line_up(described, times, dimension)
     described = [described[file] for file in order]
-    carried = merge_carried(described, [values[file] for file in order], names, dimension)
+    carried = merge_carried(described, [values[file] for file in order], others, dimension)
     sizes = described[0].sizes
-    taken = subset(options.select, {**sizes, dimension: samples.count}, carried)
+    taken = subset(options.select, {**sizes, dimension: joined.count}, carried)
     if dimension in taken:
-        samples = samples.take(runs(taken[dimension]))
+        joined = joined.take(runs(taken[dimension]))
     if times is not None:
-        _check_steps(described, [times[file] for file in order], samples, options)
+        _check_steps(described, [times[file] for file in order], joined, options)
     parts = {name: part(at, sizes[name]) for name, at in taken.items() if name != dimension}
-    plan = make_plan(described, samples, stacked, options, parts)
+    shape = (joined.count, *(len(parts[name]) if name in parts else sizes[name] for name in dimensions[1:]))
+    plan = make_plan(described, joined, Samples(dimensions, shape), stacked, options, parts)
     return Prepared(plan, {name: _taken(variable, taken) for name, variable in carried.items()})
 
 
@@ -73,12 +77,12 @@ def _check_lengths(sources: Sequence[Source], dimension: str) -> None:
 
 
 def _check_steps(
-    sources: Sequence[Source], times: Sequence[NDArray[np.float64]], samples: Samples, options: Options
+    sources: Sequence[Source], times: Sequence[NDArray[np.float64]], joined: Joined, options: Options
 ) -> None:
     """Only the steps that are taken count: a gap elsewhere does no harm."""
     check_times(
-        [sources[run.file] for run in samples.runs],
-        [times[run.file][run.rows.start : run.rows.stop] for run in samples.runs],
+        [sources[run.file] for run in joined.runs],
+        [times[run.file][run.rows.start : run.rows.stop] for run in joined.runs],
         allow_gaps=options.allow_gaps,
     )
 

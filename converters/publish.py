@@ -21,6 +21,7 @@ from maelio.converters.moments import join
 from maelio.converters.options import Options
 from maelio.converters.plan import Plan
 from maelio.converters.region import Done
+from maelio.converters.samples import Samples
 from maelio.converters.source import PACKING, Variable
 from maelio.files import write_atomically
 from maelio.store import COORDINATES, Contents, SourceFile, SourceVariable, Stack, StackedArray, root_files
@@ -66,7 +67,8 @@ def contents(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done
     return Contents(
         container=plan.options.format,
         version=maelio.__version__,
-        sample_dimension=plan.samples.dimension,
+        sample_dimension=plan.arrays[0].dimensions[0],
+        samples=_product(plan.samples),
         stacks={array.name: _stack(plan, array, done) for array in plan.arrays},
         variables={
             name: (plain | stacked)[name] for name in first.variables if name in plain or name in stacked
@@ -78,6 +80,10 @@ def contents(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done
         ),
         options={**plan.options.recorded(), "variables": [*plan.stacked]},
     )
+
+
+def _product(samples: Samples) -> dict[str, int]:
+    return dict(zip(samples.dimensions, samples.shape, strict=True)) if len(samples.shape) > 1 else {}
 
 
 def _stacked(variable: Variable, array: StackedArray, options: Options) -> SourceVariable:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from maelio.converters.moments import Moments, moments
 from maelio.converters.options import Options
-from maelio.converters.plan import Region
+from maelio.converters.plan import Piece, Region
 from maelio.converters.shard import write_shard
 from maelio.converters.source import Source
 from maelio.errors import BadData
@@ -108,19 +108,31 @@ def _unwanted(found: Moments, options: Options) -> bool:
 def _refuse(region: Region, sources: Sequence[Source], block: NDArray[Any], number: int) -> None:
     """Raises BadData: naming the file, the variable and the sample of the first value that is not wanted."""
     for piece in region.pieces:
-        for row, values in zip(piece.rows, block[piece.into :, number], strict=False):
+        for sample, values in enumerate(block[piece.into : piece.into + piece.samples, number]):
             bad = np.isinf(values) if region.options.non_finite is None else ~np.isfinite(values)
             if bad.any():
                 raise BadData(
                     f"{sources[piece.file].path}: variable {region.array.variables[number]!r} is {values[bad][0]} at "
-                    f"{region.array.dimensions[0]} {row}, wanted a finite value; --non-finite allow takes it"
+                    f"{_place(region, piece, sample)}, wanted a finite value; --non-finite allow takes it"
                 )
+
+
+def _place(region: Region, piece: Piece, sample: int) -> str:
+    """Where the file has a sample of `piece`."""
+    place = np.unravel_index(sample, piece.shape)
+    feed = region.feeds[piece.file][0]
+    taken: list[Sequence[int]] = [piece.rows]
+    taken += [part.indexes().tolist() for part in feed.taken(piece.within).values()]
+    return ", ".join(
+        f"{name} {of_name[int(index)]}"
+        for name, of_name, index in zip(region.samples.dimensions, taken, place, strict=True)
+    )
 
 
 def read_region(
     region: Region, sources: Sequence[Source], block: NDArray[Any], stop: threading.Event
 ) -> None:
-    """Fill `block` (sample, variable, *rest) with the rows of a region, decoded."""
+    """Fill `block` (sample, variable, *rest) with the samples of a region, decoded."""
     for piece in region.pieces:
         source = sources[piece.file]
         fd = _open(source)
@@ -128,8 +140,8 @@ def read_region(
             for feed in region.feeds[piece.file]:
                 if stop.is_set():
                     raise Stopped
-                out = block[piece.into : piece.into + len(piece.rows), feed.number]
-                feed.fill(fd, source, piece.rows, out)
+                out = block[piece.into : piece.into + piece.samples, feed.number]
+                feed.fill(fd, source, piece.rows, piece.within, out)
         finally:
             os.close(fd)
 

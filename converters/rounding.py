@@ -27,7 +27,7 @@ SCRATCH_BYTES = 8 * _SLAB_VALUES * 8  # the most that rounding needs besides the
 def round_within(field: Floats, bound: float, out: Floats) -> None:
     """Fill `out`, which may be `field` itself or of a narrower dtype, with rounded values of `field`.
 
-    Shape of both: (sample, *rest), rows of `out` contiguous. NaN and infinite values stay as they are.
+    Shape of both: any, but the same; any strides. NaN and infinite values stay as they are.
     Every value is compared with what it became before it is written.
 
     Raises BadData: a value does not fit `out` within the bound.
@@ -85,17 +85,14 @@ def _carefully(values: Floats, exponent: int, bound: float, target: Floats) -> N
 
 
 def _slabs(field: Floats, out: Floats) -> Iterator[tuple[Floats, Floats]]:
-    """Parts of both that are small enough for the cache: some rows, or a part of one; contiguous values."""
+    """Parts of both that are small enough for the cache: some rows, or parts of one."""
     width = field[:1].size
     if not width:
         return
-    if width >= _SLAB_VALUES:
+    if width > _SLAB_VALUES:
         for row, into in zip(field, out, strict=True):
-            whole, target = row.reshape(-1), into.reshape(-1)
-            for first in range(0, width, _SLAB_VALUES):
-                yield whole[first : first + _SLAB_VALUES], target[first : first + _SLAB_VALUES]
+            yield from _slabs(row, into)
         return
     rows = max(1, _SLAB_VALUES // width)
     for first in range(0, len(field), rows):
-        part, into = field[first : first + rows], out[first : first + rows]
-        yield np.ascontiguousarray(part).reshape(len(part), -1), into.reshape(len(into), -1)
+        yield np.ascontiguousarray(field[first : first + rows]), out[first : first + rows]

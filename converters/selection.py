@@ -8,23 +8,32 @@ from maelio.errors import BadRequest
 _POINTERS = ("coordinates", "bounds", "climatology", "grid_mapping", "cell_measures", "formula_terms")
 
 
-def sample_dimension(source: Source, wanted: str | None) -> str:
-    """The dimension to draw samples from: the wanted one, else time, else the unlimited one.
+def names(text: str) -> tuple[str, ...]:
+    """Names with commas between. Raises BadRequest: one is empty, or comes twice."""
+    found = tuple(name.strip() for name in text.split(","))
+    if not all(found) or len({*found}) < len(found):
+        raise BadRequest(f"{text!r}: wanted names with commas between, each once")
+    return found
+
+
+def sample_dimensions(source: Source, wanted: str | None) -> tuple[str, ...]:
+    """The dimensions to draw samples from: the wanted ones, else time, else the unlimited one.
 
     GRIB files can grow along either; there the unlimited one, which they differ in, comes first.
 
-    Raises BadRequest: it is not there, or cannot be told.
+    Raises BadRequest: they are not there, or cannot be told.
     """
     sizes = source.sizes
     if wanted is not None:
-        if wanted not in sizes:
-            raise BadRequest(f"{source.path}: no dimension {wanted!r}; there are {', '.join(sizes)}")
-        return wanted
+        for name in names(wanted):
+            if name not in sizes:
+                raise BadRequest(f"{source.path}: no dimension {name!r}; there are {', '.join(sizes)}")
+        return names(wanted)
     times = [name for name in sizes if name in source.variables and is_time(source, name)]
     unlimited = sorted(source.unlimited & sizes.keys())
     for candidates in (unlimited, times) if source.format == "grib" else (times, unlimited):
         if len(candidates) == 1:
-            return candidates[0]
+            return (candidates[0],)
     raise BadRequest(
         f"{source.path}: which dimension are the samples? name it with --samples: {', '.join(sizes)}"
     )
@@ -44,20 +53,23 @@ def auxiliary(variables: Mapping[str, Variable]) -> set[str]:
     return named & variables.keys()
 
 
-def select(source: Source, wanted: Sequence[str] | None, dimension: str) -> tuple[list[str], list[str]]:
+def select(
+    source: Source, wanted: Sequence[str] | None, dimensions: Sequence[str]
+) -> tuple[list[str], list[str]]:
     """Names to stack, and names to carry along as they are.
 
-    Stacked are numeric data variables with the sample dimension, in the file's order; coordinates, bounds,
+    Stacked are numeric data variables with all of the sample `dimensions`, in the file's order; coordinates, bounds,
     grid mappings, times and text are carried along. With `wanted`, other data variables are left out.
 
     Raises:
         BadRequest: a wanted variable is not there or cannot be stacked, or nothing can be.
     """
     plain = auxiliary(source.variables)
+    along = ", ".join(map(repr, dimensions))
     stackable = [
         name
         for name, variable in source.variables.items()
-        if dimension in variable.dimensions
+        if {*dimensions} <= {*variable.dimensions}
         and name not in plain
         and variable.decoded.kind in "fiu"
         and not is_time(source, name)
@@ -67,9 +79,9 @@ def select(source: Source, wanted: Sequence[str] | None, dimension: str) -> tupl
             known = ", ".join(sorted(set(source.variables) - plain))
             raise BadRequest(f"{source.path}: no variable {name!r}; there are {known}")
         if name not in stackable:
-            raise BadRequest(f"{source.path}: variable {name!r} is not numeric data along {dimension!r}")
+            raise BadRequest(f"{source.path}: variable {name!r} is not numeric data along {along}")
     if not stackable:
-        raise BadRequest(f"{source.path}: no numeric variable has the sample dimension {dimension!r}")
+        raise BadRequest(f"{source.path}: no numeric variable has the sample dimension(s) {along}")
     stacked = [name for name in stackable if wanted is None or name in wanted]
     carried = [
         name for name in source.variables if name not in stackable and (wanted is None or name in plain)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from maelio.converters.formats import read_stored, reading_bytes
 from maelio.converters.options import Options
 from maelio.converters.rounding import SCRATCH_BYTES, round_within
+from maelio.converters.samples import Box, Samples
 from maelio.converters.source import Source, Variable, decode
 from maelio.converters.storage import Part, Parts
 from maelio.errors import BadData
@@ -66,7 +67,7 @@ class Mask:
 
 
 class Finish(Protocol):
-    """The last step: a field (sample, *rest) into its place `out` in the block, of the same shape, any dtype."""
+    """The last step: a field into its place `out` in the block, of the same shape, any dtype and strides."""
 
     def __call__(self, field: Field, out: Field) -> None: ...
 
@@ -116,18 +117,17 @@ class Chain:
     steps: tuple[Step, ...]
     finish: Finish
 
-    def run(self, read: Callable[[Field], None], axis: int, out: Field) -> None:
-        """Let `read` fill a field that has the samples along `axis`, and make `out` (sample, *rest) of it.
+    def run(self, read: Callable[[Field], None], out: Field) -> None:
+        """Let `read` fill a field of the file's dimensions, and make `out`, any strides, of it.
 
         Raises FloatingPointError, BadData: a value does not fit `out`.
         """
-        place = np.moveaxis(out, 0, axis)  # as the file has it
-        field = place if self.direct else np.empty(place.shape, self.read)
+        field = out if self.direct else np.empty(out.shape, self.read)
         with np.errstate(over="raise"):
             read(field)
         for step in self.steps:
             field = step(field)
-        self.finish(np.moveaxis(field, axis, 0), out)
+        self.finish(field, out)
 
     def scratch(self, values: int) -> int:
         """Bytes that are held besides `out` and by reading itself, for a field of so many values."""
@@ -155,56 +155,89 @@ def chain(variable: Variable, dtype: np.dtype[Any], bound: float | None) -> Chai
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Feed:
-    """What fills variable `number` of an array from one file: of `variable`, samples along `axis`, `parts` along others."""
+    """What fills variable `number` of an array from one file.
+
+    `axes` are the file's axes in the order of a block: those of the samples, `drawn` of them, then the others. Of
+    axes in `parts` only those are taken.
+    """
 
     number: int
     variable: Variable
-    axis: int
+    axes: tuple[int, ...]
+    drawn: int
     parts: Parts
     chain: Chain
 
-    def fill(self, fd: int, source: Source, rows: range, out: Field) -> None:
-        """Fill `out` (sample, *rest) with `rows` of the file that is open as `fd`.
+    def fill(self, fd: int, source: Source, rows: range, within: Box, out: Field) -> None:
+        """Fill `out` (sample, *rest) with `rows` along the samples' first axis, `within` along their others.
 
-        Raises BadData: naming the file and the variable.
+        `fd` is the open file. Raises BadData: naming the file and the variable.
         """
+        split = out.reshape(len(rows), *map(len, within), *out.shape[1:])  # a view
+        in_file = split.transpose(np.argsort(self.axes))
+        self.read(fd, source, rows, {**self.parts, **self.taken(within)}, in_file)
+
+    def taken(self, within: Box) -> dict[int, Part]:
+        """Of each of the samples' axes but the first, what `within` takes of what is taken at all."""
+        return {
+            axis: self.parts.get(axis, _whole(self.variable.shape[axis])).take(places)
+            for axis, places in zip(self.axes[1 : self.drawn], within, strict=True)
+        }
+
+    def read(self, fd: int, source: Source, rows: range, parts: Parts, out: Field) -> None:
+        """Fill `out`, which has the file's dimensions, with `rows` of the first sample axis and `parts` of others."""
 
         def read(field: Field) -> None:
-            read_stored(fd, source, self.variable, self.axis, rows, field, self.parts)
+            read_stored(fd, source, self.variable, self.axes[0], rows, field, parts)
 
         name = self.variable.name
         try:
-            self.chain.run(read, self.axis, out)
+            self.chain.run(read, out)
         except FloatingPointError:
             raise BadData(f"{source.path}: variable {name!r} has values that overflow {out.dtype}") from None
         except (BadData, OSError, RuntimeError) as error:
             raise BadData(f"{source.path}: variable {name!r}: {error}") from error
 
-    def bytes(self, rows: int, row_values: int) -> int:
-        """The most that filling `rows` rows of `row_values` values each holds besides the block."""
-        reading = reading_bytes(self.variable, self.axis, rows)
-        return reading + self.chain.scratch(rows * row_values)
+    def bytes(self, rows: int, values: int) -> int:
+        """The most that reading `rows` rows, of which `values` values are taken, holds besides the block."""
+        return reading_bytes(self.variable, self.axes[0], rows) + self.chain.scratch(values)
 
 
 def feeds(
-    array: StackedArray, source: Source, parts: Mapping[str, Part], options: Options
+    array: StackedArray, source: Source, samples: Samples, parts: Mapping[str, Part], options: Options
 ) -> tuple[Feed, ...]:
     """How each variable of `array` comes out of `source`."""
     return tuple(
-        _feed(number, source.variables[name], array, parts, options.max_error.get(name))
+        _feed(number, source.variables[name], array, samples, parts, options.max_error.get(name))
         for number, name in enumerate(array.variables)
     )
 
 
 def _feed(
-    number: int, variable: Variable, array: StackedArray, parts: Mapping[str, Part], bound: float | None
+    number: int,
+    variable: Variable,
+    array: StackedArray,
+    samples: Samples,
+    parts: Mapping[str, Part],
+    bound: float | None,
 ) -> Feed:
-    axes = {axis: parts[name] for axis, name in enumerate(variable.dimensions) if name in parts}
-    axis = variable.dimensions.index(array.dimensions[0])
-    return Feed(number, variable, axis, axes, chain(variable, array.dtype, bound))
+    names = (*samples.dimensions, *array.dimensions[2:])
+    return Feed(
+        number=number,
+        variable=variable,
+        axes=tuple(variable.dimensions.index(name) for name in names),
+        drawn=len(samples.dimensions),
+        parts={axis: parts[name] for axis, name in enumerate(variable.dimensions) if name in parts},
+        chain=chain(variable, array.dtype, bound),
+    )
 
 
-def filling_bytes(array: StackedArray, feeds: Sequence[Feed]) -> int:
+def _whole(size: int) -> Part:
+    return Part(size, (range(size),))
+
+
+def filling_bytes(array: StackedArray, samples: Samples, feeds: Sequence[Feed]) -> int:
     """The most that filling one shard holds besides its block: one variable is on its way at a time."""
-    row_values = array.row_bytes // array.dtype.itemsize // len(array.variables)
-    return max(feed.bytes(array.rows_per_shard, row_values) for feed in feeds)
+    rows = max(1, array.rows_per_shard // samples.width)  # whole ones; parts of one are read apart
+    values = array.rows_per_shard * array.row_bytes // array.dtype.itemsize // len(array.variables)
+    return max(feed.bytes(rows, values) for feed in feeds)

@@ -128,6 +128,16 @@ class Part:
         first, size = self.span.start, len(self.span)
         return Part(size, tuple(range(r.start - first, r.stop - first) for r in self.ranges))
 
+    def take(self, places: range) -> "Part":
+        """Of the wanted indexes only those at `places`."""
+        taken, first = [], 0
+        for r in self.ranges:
+            here = range(max(places.start - first, 0), min(places.stop - first, len(r)))
+            if here:
+                taken.append(range(r.start + here.start, r.start + here.stop))
+            first += len(r)
+        return Part(self.size, tuple(taken))
+
     def indexes(self) -> NDArray[np.int64]:
         return np.concatenate([np.arange(r.start, r.stop) for r in self.ranges])
 

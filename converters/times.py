@@ -1,4 +1,4 @@
-"""How files line up along the sample axis: one epoch, one calendar, forward in even steps."""
+"""How files line up, one behind the other: one epoch, one calendar, forward in even steps."""
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -24,48 +24,48 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Samples:
-    """The samples are the rows of `runs`, one behind the other."""
+class Joined:
+    """The rows of `runs` along `dimension`, one behind the other."""
 
     dimension: str
     runs: tuple[Run, ...]
 
     @property
     def starts(self) -> tuple[int, ...]:
-        """The first sample of each run, and the end of the last one."""
+        """The first row of each run, and the end of the last one."""
         return tuple(accumulate((len(run.rows) for run in self.runs), initial=0))
 
     @property
     def count(self) -> int:
         return self.starts[-1]
 
-    def take(self, ranges: Sequence[range]) -> "Samples":
-        """Only these samples, in this order."""
+    def take(self, ranges: Sequence[range]) -> "Joined":
+        """Only these rows, in this order."""
         starts = self.starts
         taken = []
-        for samples in ranges:
-            first = samples.start
-            while first < samples.stop:
+        for rows in ranges:
+            first = rows.start
+            while first < rows.stop:
                 number = bisect_right(starts, first) - 1
-                stop = min(samples.stop, starts[number + 1])
+                stop = min(rows.stop, starts[number + 1])
                 run, shift = self.runs[number], self.runs[number].rows.start - starts[number]
                 taken.append(Run(run.file, range(first + shift, stop + shift)))
                 first = stop
-        return Samples(self.dimension, tuple(taken))
+        return Joined(self.dimension, tuple(taken))
 
 
 def line_up(
     sources: Sequence[Source], times: Sequence[NDArray[np.float64]] | None, dimension: str
-) -> tuple[list[int], Samples]:
-    """The order of the files along the sample axis, by time where there is one, else as given.
+) -> tuple[list[int], Joined]:
+    """The order of the files along `dimension`, by time where there is one, else as given.
 
-    The runs of the samples count files in that order.
+    The runs count files in that order.
     """
     order = list(range(len(sources)))
     if times is not None:
         order.sort(key=lambda file: float(times[file][0]))
     runs = [Run(place, range(sources[file].sizes[dimension])) for place, file in enumerate(order)]
-    return order, Samples(dimension, tuple(runs))
+    return order, Joined(dimension, tuple(runs))
 
 
 def check_times(sources: Sequence[Source], times: Sequence[NDArray[np.float64]], *, allow_gaps: bool) -> None:

@@ -291,6 +291,11 @@ def _checked_window(window: Sequence[int], store: Store) -> tuple[int, ...]:
     steps = tuple(window)
     if not steps or len(set(steps)) < len(steps):
         raise BadRequest(f"window={steps}; wanted one step or more, each once")
+    if steps != (0,) and len(store.sizes) > 1:
+        raise BadRequest(
+            f"window={steps}: samples of {store.path} are drawn along {', '.join(map(repr, store.sizes))}, "
+            "where the next one is no later step; wanted (0,)"
+        )
     if max(0, *steps) - min(0, *steps) >= store.samples:
         raise BadRequest(f"window={steps} is longer than the {store.samples} samples of {store.path}")
     return steps

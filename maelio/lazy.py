@@ -1,9 +1,10 @@
-"""A stacked array of tar or TFRecord shards, as xarray reads it: lazily, chunk by chunk."""
+"""Stacked arrays as xarray reads them: lazily, chunk by chunk."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 from xarray.backends import BackendArray
 from xarray.core.indexing import ExplicitIndexer, IndexingSupport, explicit_indexing_adapter
@@ -13,7 +14,7 @@ from maelio.store import Store, places
 
 
 class Stacked(BackendArray):
-    """The array `name` of `store`. Shape: (sample, variable, *rest).
+    """The array `name` of a `store` of tar or TFRecord shards. Shape: (sample, variable, *rest).
 
     Indexing raises BadData, NotPermitted: a shard is damaged, missing, or may not be read; it is named.
     """
@@ -70,6 +71,34 @@ class Stacked(BackendArray):
             return places(path.read_bytes(), chunks=self._array.chunks_per_shard, end=end)
         except (OSError, BadData) as error:
             raise _named(path, error) from error
+
+
+class Unstacked(BackendArray):
+    """`variable` (sample, *rest), whose samples are all combinations of `sizes` indexes. Shape: (*sizes, *rest)."""
+
+    def __init__(self, variable: xr.Variable, sizes: tuple[int, ...]) -> None:
+        self._variable = variable
+        self._sizes = sizes
+        self.shape = (*sizes, *variable.shape[1:])
+        self.dtype = variable.dtype
+
+    def __getitem__(self, key: ExplicitIndexer) -> NDArray[Any]:
+        values: NDArray[Any] = explicit_indexing_adapter(key, self.shape, IndexingSupport.BASIC, self._select)
+        return values
+
+    def _select(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
+        among = len(self._sizes)
+        taken = [np.arange(size)[part] for size, part in zip(self._sizes, key, strict=False)]
+        samples = np.ravel_multi_index(np.ix_(*map(np.atleast_1d, taken)), self._sizes).reshape(-1)
+        values = self._variable[(_as_slice(samples), *key[among:])].values
+        return values.reshape(*(size for part in taken for size in part.shape), *values.shape[1:])
+
+
+def _as_slice(numbers: NDArray[np.int64]) -> slice | NDArray[np.int64]:
+    """Numbers that follow each other as a slice, which is read much faster."""
+    if len(numbers) and (np.diff(numbers) == 1).all():
+        return slice(int(numbers[0]), int(numbers[-1]) + 1)
+    return numbers
 
 
 def _named(path: Path, error: OSError | BadData) -> MaelioError:

@@ -264,12 +264,17 @@ class SourceFile(_Frozen):
 
 
 class Contents(_Frozen):
-    """The entry `maelio` among the group's attributes."""
+    """The entry `maelio` among the group's attributes.
+
+    Where samples are drawn from several dimensions, `samples` are those and their sizes, the slowest first, and
+    `sample_dimension` is the name of the axis that stands for all of them.
+    """
 
     format: int = FORMAT
     container: Container = "zarr"
     version: str
     sample_dimension: str
+    samples: dict[str, int] = {}
     stacks: dict[str, Stack]
     variables: dict[str, SourceVariable]
     attributes: dict[str, JsonValue]
@@ -296,6 +301,11 @@ class Store:
     @property
     def samples(self) -> int:
         return next(iter(self.arrays.values())).samples
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Of the dimensions that samples are drawn from, the slowest first; their product is `samples`."""
+        return self.contents.samples or {self.contents.sample_dimension: self.samples}
 
     @property
     def group(self) -> Path:

@@ -9,7 +9,7 @@ from xarray.backends import BackendEntrypoint
 from xarray.core.indexing import LazilyIndexedArray
 
 from maelio.attributes import restore
-from maelio.lazy import Stacked
+from maelio.lazy import Stacked, Unstacked
 from maelio.store import Store, open_store
 
 
@@ -56,7 +56,7 @@ def undecoded(store: Store) -> xr.Dataset:
         if source.array in store.arrays:
             stack = store.arrays[source.array]
             position = {stack.dimensions[1]: stack.variables.index(name)}
-            variable = variable.isel(position).transpose(*source.dimensions)
+            variable = _unstacked(store, variable.isel(position)).transpose(*source.dimensions)
         variables[name] = variable.copy(deep=False)
         variables[name].attrs = restore(source.attributes)
         variables[name].encoding = {"preferred_chunks": _preferred(store, source.array, source.dimensions)}
@@ -67,9 +67,22 @@ def _lazy(store: Store, array: str) -> xr.Variable:
     return xr.Variable(store.arrays[array].dimensions, LazilyIndexedArray(Stacked(store, array)))
 
 
+def _unstacked(store: Store, variable: xr.Variable) -> xr.Variable:
+    """With the dimensions that samples were drawn from, in place of the one axis that stands for them."""
+    sizes = store.contents.samples
+    if not sizes:
+        return variable
+    lazy = LazilyIndexedArray(Unstacked(variable, tuple(sizes.values())))
+    return xr.Variable((*sizes, *variable.dims[1:]), lazy)
+
+
 def _preferred(store: Store, array: str, dimensions: Iterable[str]) -> dict[str, int]:
     if array not in store.arrays:
         return {}
     stack = store.arrays[array]
     sizes = dict(zip(stack.dimensions, stack.chunk_shape, strict=True))
+    rows = stack.rows_per_chunk
+    for dimension, size in reversed(store.sizes.items()):  # rows fill the fastest dimension first
+        sizes[dimension] = min(rows, size)
+        rows = max(rows // size, 1)
     return {dimension: sizes[dimension] for dimension in dimensions}

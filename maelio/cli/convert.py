@@ -22,7 +22,7 @@ def convert(
     store: Annotated[Path, typer.Argument(metavar="STORE", help="The store to write.")],
     samples: Annotated[
         str | None,
-        typer.Option(metavar="DIM", help="The dimension to draw samples from.", show_default="time"),
+        typer.Option(metavar="DIM[,DIM]", help="The dimension(s) to draw samples from.", show_default="time"),
     ] = None,
     variables: Annotated[
         str | None, typer.Option(metavar="A,B", help="Keep only these.", show_default="all")

@@ -47,6 +47,7 @@ def contents(store: "Store") -> dict[str, Any]:
         "version": store.contents.version,
         "sample_dimension": store.contents.sample_dimension,
         "samples": store.samples,
+        "samples_of": store.sizes,
         **sizes(store),
         "arrays": {
             name: {
@@ -83,7 +84,8 @@ def _statistics(store: "Store", array: "StackedArray") -> "list[tuple[str, Stati
 def describe(store: "Store") -> str:
     stored = sizes(store)
     size = f"{show_bytes(stored['stored_bytes'])} ({show_bytes(stored['decoded_bytes'])} decoded)"
-    samples = f"{store.samples} samples along {store.contents.sample_dimension!r}"
+    product = f" ({' x '.join(map(str, store.sizes.values()))})" if len(store.sizes) > 1 else ""
+    samples = f"{store.samples} samples along {', '.join(map(repr, store.sizes))}{product}"
     lines = [f"{store.path}: {samples}, {size}, {store.digest}"]
     lines += [f"{name} rounded, by {bound:g} {unit} at most".strip() for name, unit, bound in _rounded(store)]
     lines.append("")

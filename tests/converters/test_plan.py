@@ -1,5 +1,7 @@
 """Plans are arithmetic: every sample exactly once, and never more memory than allowed."""
 
+from itertools import product
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,8 @@ from maelio.converters import layout, planner
 from maelio.converters.convert import convert, plan_conversion
 from maelio.converters.options import Options
 from maelio.converters.plan import pieces
-from maelio.converters.times import Run, Samples
+from maelio.converters.samples import Samples, boxes
+from maelio.converters.times import Joined, Run
 from maelio.errors import BadRequest
 from tests.converters.memory import traced_peak
 from tests.converters.netcdf_files import write_netcdf
@@ -19,21 +22,38 @@ from tests.converters.netcdf_files import write_netcdf
 files = st.lists(st.integers(1, 20), min_size=1, max_size=8)
 
 
-@given(lengths=files, rows_per_shard=st.integers(1, 30))
-def test_every_row_of_every_file_goes_to_exactly_one_place(lengths: list[int], rows_per_shard: int) -> None:
+widths = st.lists(st.integers(1, 5), max_size=3)  # of the further dimensions of the samples
+
+
+@given(lengths=files, within=widths, rows_per_shard=st.integers(1, 30))
+def test_every_sample_of_every_file_goes_to_exactly_one_place(
+    lengths: list[int], within: list[int], rows_per_shard: int
+) -> None:
     """Regions and files cut the same samples differently; the pieces cover both without overlap."""
-    samples = Samples("time", tuple(Run(file, range(length)) for file, length in enumerate(lengths)))
-    total = samples.count
-    taken: list[tuple[int, int]] = []
-    for first in range(0, total, rows_per_shard):
-        rows = range(first, min(first + rows_per_shard, total))
+    joined = Joined("time", tuple(Run(file, range(length)) for file, length in enumerate(lengths)))
+    names = ("time", *(f"d{axis}" for axis in range(len(within))))
+    samples = Samples(names, (joined.count, *within))
+    taken: list[tuple[int, ...]] = []
+    for first in range(0, samples.count, rows_per_shard):
+        numbers = range(first, min(first + rows_per_shard, samples.count))
         into = 0
-        for piece in pieces(rows, samples):
+        for piece in pieces(numbers, joined, samples):
             assert piece.into == into
-            into += len(piece.rows)
-            taken += [(piece.file, row) for row in piece.rows]
-        assert into == len(rows)
-    assert taken == [(file, row) for file, length in enumerate(lengths) for row in range(length)]
+            into += piece.samples
+            taken += [(piece.file, *at) for at in product(piece.rows, *piece.within)]
+        assert into == len(numbers)
+    rows = [(file, row) for file, length in enumerate(lengths) for row in range(length)]
+    assert taken == [(*row, *at) for row in rows for at in product(*map(range, within))]
+
+
+@given(shape=st.lists(st.integers(1, 6), min_size=1, max_size=4), data=st.data())
+def test_boxes_are_few_and_in_order(shape: list[int], data: st.DataObject) -> None:
+    """A head and a tail for each dimension but the first, and what lies between them."""
+    first, stop = sorted(data.draw(st.tuples(*[st.integers(0, prod(shape))] * 2)))
+    found = list(boxes(shape, range(first, stop)))
+    indexes = [at for box in found for at in product(*box)]
+    assert indexes == list(product(*map(range, shape)))[first:stop]
+    assert len(found) <= 2 * len(shape) - 1
 
 
 sizes = st.integers(1, 2**33)
@@ -49,6 +69,15 @@ def test_chunks_are_neither_tiny_nor_huge(row_bytes: int, samples: int, variable
     width = layout.variables_per_chunk(row_bytes, variables)
     assert variables % width == 0
     assert width == variables or width * row_bytes / variables >= layout.CHUNK_BYTES
+
+
+@given(row_bytes=st.integers(4, layout.SMALL_ROW - 1), rows=st.integers(1, 1000), width=st.integers(1, 10**6))
+def test_chunks_of_a_product_end_with_its_rows(row_bytes: int, rows: int, width: int) -> None:
+    """They are some of the samples of one time, or some times; their size stays within a factor of two or so."""
+    chunk = layout.rows_per_chunk(row_bytes, rows * width, width)
+    even = width % chunk == 0 or chunk % width == 0 or chunk == rows * width
+    assert even or chunk == layout.rows_per_chunk(row_bytes, rows * width)
+    assert chunk == rows * width or 0.3 <= chunk * row_bytes / layout.CHUNK_BYTES <= 3
 
 
 @given(

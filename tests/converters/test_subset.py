@@ -18,7 +18,7 @@ from maelio.converters.convert import convert, plan_conversion
 from maelio.converters.options import Options
 from maelio.converters.storage import Part
 from maelio.converters.subset import as_range, runs
-from maelio.converters.times import Run, Samples
+from maelio.converters.times import Joined, Run
 from maelio.errors import BadRequest, Inconsistent
 from tests.converters.netcdf_files import damage, write_netcdf
 
@@ -128,9 +128,9 @@ def test_a_converted_part_is_what_xarray_selects(data: st.DataObject) -> None:
 
 
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=5), data=st.data())
-def test_samples_that_are_taken_keep_their_rows(lengths: list[int], data: st.DataObject) -> None:
-    """Any positions in any order: each sample still comes from the row that it came from."""
-    whole = Samples("time", tuple(Run(file, range(length)) for file, length in enumerate(lengths)))
+def test_rows_that_are_taken_stay_those_rows(lengths: list[int], data: st.DataObject) -> None:
+    """Any positions in any order: each still is the row of the file that it was."""
+    whole = Joined("time", tuple(Run(file, range(length)) for file, length in enumerate(lengths)))
     rows = [(file, row) for file, length in enumerate(lengths) for row in range(length)]
     positions = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=20))
     taken = whole.take(runs(np.array(positions, np.int64)))
@@ -142,13 +142,16 @@ def test_samples_that_are_taken_keep_their_rows(lengths: list[int], data: st.Dat
     ]
 
 
-@given(positions=st.lists(st.integers(0, 9), min_size=1, max_size=12))
-def test_a_part_has_its_indexes_in_order(positions: list[int]) -> None:
-    """Ranges and indexes say the same."""
+@given(positions=st.lists(st.integers(0, 9), min_size=1, max_size=12), data=st.data())
+def test_a_part_has_its_indexes_in_order(positions: list[int], data: st.DataObject) -> None:
+    """Ranges and indexes say the same; so does a part of the part."""
     made = Part(10, runs(np.array(positions, np.int64)))
     assert made.indexes().tolist() == positions
     assert len(made) == len(positions)
     assert (made.span.start, made.span.stop) == (min(positions), max(positions) + 1)
+    first, stop = sorted(data.draw(st.tuples(*[st.integers(0, len(positions))] * 2)))
+    if first < stop:
+        assert made.take(range(first, stop)).indexes().tolist() == positions[first:stop]
 
 
 @pytest.mark.parametrize(
