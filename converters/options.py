@@ -1,6 +1,6 @@
 """What a user may ask of a conversion."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,6 +20,7 @@ class Options:
     `shard_bytes`, `memory`: bytes of a shard, and the most that all `threads` together may hold. The store does not
     depend on `threads`, so a conversion may be resumed on another machine.
     `select`: the labels to take of a dimension, as `subset` reads them: `{"time": "2000-01:2000-06"}`.
+    `reduce`: a dimension in whose place statistics are stored, and which: `{"number": ("mean", "std")}`.
     `dtype`: what 64-bit floats are stored as. `max_error`: how far a stored value of a variable may be off, in its
     unit; without it, and but for `dtype`, nothing is lost. `non_finite`: NaN means missing and is taken, infinite values are refused;
     `refuse` refuses both, `allow` takes both.
@@ -36,6 +37,7 @@ class Options:
     overwrite: bool = False
     select: Mapping[str, str] = field(default_factory=dict)
     dtype: Literal["float32"] | None = None
+    reduce: Mapping[str, Sequence[str]] = field(default_factory=dict)
     max_error: Mapping[str, float] = field(default_factory=dict)
     non_finite: Literal["refuse", "allow"] | None = None
 
@@ -45,6 +47,7 @@ class Options:
             "format": self.format,
             "codec": self.codec,
             "select": dict(self.select),
+            "reduce": {dimension: [*statistics] for dimension, statistics in self.reduce.items()},
             "dtype": self.dtype,
             "max_error": dict(self.max_error),
         }

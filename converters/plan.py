@@ -19,7 +19,7 @@ from pydantic import JsonValue
 from maelio.converters.moments import scratch_bytes
 from maelio.converters.options import Options
 from maelio.converters.samples import Box, Samples, boxes
-from maelio.converters.source import Source
+from maelio.converters.source import Reduced, Source
 from maelio.converters.steps import Feed, feeds, filling_bytes
 from maelio.converters.storage import Part, Slow
 from maelio.converters.times import Joined
@@ -145,10 +145,20 @@ class Plan:
             "joined": repr(self.joined),
             "samples": repr(self.samples),
             "parts": sorted(map(repr, self.parts.items())),
+            "reduce": sorted(map(repr, self.options.reduce.items())),
             "bounds": sorted(map(repr, self.options.max_error.items())),
             "arrays": [[repr(array)] for array in self.arrays],
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+    def derived(self) -> list[str]:
+        """Variables that are made of others, and how."""
+        variables = [self.sources[0].variables[name] for name in self.stacked]
+        return [
+            f"{variable.name} is the {made.statistic} of {made.of.name} over {made.dimension!r}"
+            for variable in variables
+            if isinstance(made := variable.storage, Reduced)
+        ]
 
     def slow(self) -> dict[str, str]:
         """Variables that go through their file's own library, and why."""
@@ -199,6 +209,7 @@ class Plan:
             lines.append(f"{array.name} {array.dtype} ({shape}): {', '.join(array.variables)}")
             lines.append(f"    chunk {array.chunk_shape} of {show_bytes(array.chunk_bytes)}")
             lines.append(f"    {array.shards} shard(s) of {shard}")
+        lines += [f"derived: {text}" for text in self.derived()]
         if lossy := self.options.lossy():
             lines.append(f"lossy: {'; '.join(lossy)}")
         lines += [f"slow: {name} through its own library ({reason})" for name, reason in self.slow().items()]

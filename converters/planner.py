@@ -50,12 +50,12 @@ def make_plan(
         groups.setdefault((variable.dimensions, _dtype(variable, options).str), []).append(variable)
     arrays: list[StackedArray] = []
     taken = {*first.variables, *first.sizes}
-    sample = samples.dimensions[0] if len(samples.dimensions) == 1 else _free_name(SAMPLE, taken)
+    sample = samples.dimensions[0] if len(samples.dimensions) == 1 else free_name(SAMPLE, taken)
     taken.add(sample)
     for variables in groups.values():
         rank = 1 + len(variables[0].dimensions) - len(samples.dimensions)
-        name = _free_name(_NAMES.get(rank, "fields"), taken)
-        axis = _free_name(VARIABLE if len(groups) == 1 else f"{name}_{VARIABLE}", taken)
+        name = free_name(_NAMES.get(rank, "fields"), taken)
+        axis = free_name(VARIABLE if len(groups) == 1 else f"{name}_{VARIABLE}", taken)
         arrays.append(_array(name, (sample, axis), variables, samples, options, parts))
         taken |= {name, axis}
     _check_records(arrays)
@@ -145,9 +145,9 @@ def _fit(plan: Plan) -> Plan:
 
 def _source_rows(variables: Sequence[Variable], dimension: str) -> int:
     lengths = [
-        variable.storage.shape[variable.dimensions.index(dimension)]
-        for variable in variables
-        if isinstance(variable.storage, Chunks)
+        held.storage.shape[held.dimensions.index(dimension)]
+        for held in (variable.held for variable in variables)
+        if isinstance(held.storage, Chunks)
     ]
     return max(lengths, default=1)
 
@@ -162,6 +162,7 @@ def _level(array: StackedArray, source: Source) -> str | None:
     return None
 
 
-def _free_name(name: str, taken: AbstractSet[str]) -> str:
+def free_name(name: str, taken: AbstractSet[str]) -> str:
+    """`name`, or the first of `name_2`, `name_3`, ... that is not taken."""
     candidates = (name, *(f"{name}_{number}" for number in range(2, len(taken) + 3)))
     return next(candidate for candidate in candidates if candidate not in taken)

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from maelio.converters.derive import reduced
 from maelio.converters.formats import describe_all, read_whole
 from maelio.converters.merge import check_alike, merge_carried
 from maelio.converters.options import Options
@@ -61,6 +62,7 @@ def prepare(sources: Sequence[str | Path], target: Path, options: Options) -> Pr
     if times is not None:
         _check_steps(described, [times[file] for file in order], joined, options)
     parts = {name: part(at, sizes[name]) for name, at in taken.items() if name != dimension}
+    described, stacked, carried = reduced(described, stacked, carried, dimensions, options.reduce)
     shape = (joined.count, *(len(parts[name]) if name in parts else sizes[name] for name in dimensions[1:]))
     plan = make_plan(described, joined, Samples(dimensions, shape), stacked, options, parts)
     return Prepared(plan, {name: _taken(variable, taken) for name, variable in carried.items()})

@@ -22,7 +22,7 @@ from maelio.converters.options import Options
 from maelio.converters.plan import Plan
 from maelio.converters.region import Done
 from maelio.converters.samples import Samples
-from maelio.converters.source import PACKING, Variable
+from maelio.converters.source import PACKING, Reduced, Variable
 from maelio.files import write_atomically
 from maelio.store import COORDINATES, Contents, SourceFile, SourceVariable, Stack, StackedArray, root_files
 
@@ -94,8 +94,16 @@ def _stacked(variable: Variable, array: StackedArray, options: Options) -> Sourc
         array=array.name,
         dimensions=variable.dimensions,
         attributes=typed(kept),
-        encoding=typed({"dtype": variable.stored.name, **packing, **bound}),
+        encoding={**typed({"dtype": variable.stored.name, **packing, **bound}), **_origin(variable)},
     )
+
+
+def _origin(variable: Variable) -> dict[str, JsonValue]:
+    match variable.storage:
+        case Reduced(of, dimension, statistic):
+            return {"reduced": {"variable": of.name, "dimension": dimension, "statistic": statistic}}
+        case _:
+            return {}
 
 
 def _carried(variable: Variable) -> SourceVariable:

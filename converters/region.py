@@ -140,7 +140,7 @@ def read_region(
             for feed in region.feeds[piece.file]:
                 if stop.is_set():
                     raise Stopped
-                out = block[piece.into : piece.into + piece.samples, feed.number]
+                out = block[piece.into : piece.into + piece.samples, feed.numbers]
                 feed.fill(fd, source, piece.rows, piece.within, out)
         finally:
             os.close(fd)

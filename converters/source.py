@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from maelio.converters.reduction import Statistic
 from maelio.converters.signature import Format
 from maelio.converters.storage import Rows, Slow, Storage
 from maelio.errors import BadData
@@ -18,8 +19,17 @@ PACKING = (*_PACKED, *_FILLS)  # attributes that are used up when values are dec
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Reduced:
+    """Not in the file, but made of a variable that is: a statistic over one of its dimensions."""
+
+    of: "Variable"
+    dimension: str
+    statistic: Statistic
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Variable:
-    """A variable as the file has it. `decoded` is its dtype after `_FillValue`, `scale_factor` and the like."""
+    """A variable as the file has it, or as it is made. `decoded` is its dtype after `_FillValue`, `scale_factor` and the like."""
 
     name: str
     dimensions: tuple[str, ...]
@@ -27,7 +37,12 @@ class Variable:
     attributes: Mapping[str, Any]
     stored: np.dtype[Any]
     decoded: np.dtype[Any]
-    storage: Storage
+    storage: Storage | Reduced
+
+    @property
+    def held(self) -> "Variable":
+        """What the file has of it."""
+        return self.storage.of if isinstance(self.storage, Reduced) else self
 
     @property
     def packed(self) -> bool:
@@ -45,7 +60,9 @@ class Variable:
         return tuple(value for value in values if value.dtype.kind in "fiu" and not np.isnan(value))
 
     def along(self, dimension: str) -> Storage:
-        """How to read rows along `dimension`."""
+        """How to read rows along `dimension`, of what the file has."""
+        if isinstance(self.storage, Reduced):
+            return self.storage.of.along(dimension)
         if isinstance(self.storage, Rows) and self.dimensions[0] != dimension:
             return Slow(f"contiguous, and {dimension!r} is not its first dimension")
         return self.storage

@@ -1,6 +1,6 @@
 """From values as a file holds them to values as a block holds them: small steps in a chain, decided before reading.
 
-    read -> unpack or mask -> round or cast
+    read -> unpack or mask -> reduce -> round or cast
 
 A chain knows the memory of each of its steps, and the plan's limit counts that: a step cannot forget it. Where
 no step needs memory of its own, values are read straight into the block and changed there.
@@ -8,6 +8,8 @@ no step needs memory of its own, values are read straight into the block and cha
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,14 +18,17 @@ from numpy.typing import NDArray
 
 from maelio.converters.formats import read_stored, reading_bytes
 from maelio.converters.options import Options
+from maelio.converters.reduction import Reduce
 from maelio.converters.rounding import SCRATCH_BYTES, round_within
 from maelio.converters.samples import Box, Samples
-from maelio.converters.source import Source, Variable, decode
-from maelio.converters.storage import Part, Parts
+from maelio.converters.source import Reduced, Source, Variable, decode
+from maelio.converters.storage import Chunks, Part, Parts
 from maelio.errors import BadData
 from maelio.store import StackedArray
 
 Field = NDArray[Any]
+
+_AT_ONCE = 64 * 2**20  # bytes, at most, of the rows that are reduced together
 
 
 class Step(Protocol):
@@ -110,126 +115,172 @@ class Round:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chain:
-    """`read` is the dtype that reading gives. `direct`: all happens in the block, nothing else is needed."""
+    """`read` is the dtype that reading gives. `direct`: all happens in the block, nothing else is needed.
+
+    `finish` has a last step for each variable that is made: one, or the statistics of `reduce` in their order.
+    """
 
     read: np.dtype[Any]
     direct: bool
     steps: tuple[Step, ...]
-    finish: Finish
+    reduce: Reduce | None
+    finish: tuple[Finish, ...]
 
-    def run(self, read: Callable[[Field], None], out: Field) -> None:
-        """Let `read` fill a field of the file's dimensions, and make `out`, any strides, of it.
+    def run(self, read: Callable[[Field], None], shape: tuple[int, ...], outs: Sequence[Field]) -> None:
+        """Let `read` fill a field of `shape`, the file's dimensions, and make each of `outs`, any strides, of it.
 
-        Raises FloatingPointError, BadData: a value does not fit `out`.
+        Raises FloatingPointError, BadData: a value does not fit its place.
         """
-        field = out if self.direct else np.empty(out.shape, self.read)
+        field = outs[0] if self.direct else np.empty(shape, self.read)
         with np.errstate(over="raise"):
             read(field)
         for step in self.steps:
             field = step(field)
-        self.finish(field, out)
+        made = self.reduce(field) if self.reduce else (field,)
+        for values, finish, out in zip(made, self.finish, outs, strict=True):
+            finish(values, out)
 
     def scratch(self, values: int) -> int:
-        """Bytes that are held besides `out` and by reading itself, for a field of so many values."""
+        """Bytes that are held besides `outs` and by reading itself, for a field of so many values."""
         buffer = 0 if self.direct else values * self.read.itemsize
-        return buffer + sum(step.scratch(values) for step in self.steps) + self.finish.scratch
+        steps = sum(step.scratch(values) for step in self.steps)
+        reducing = self.reduce.scratch(values) if self.reduce else 0
+        return buffer + steps + reducing + max(finish.scratch for finish in self.finish)
 
 
-def chain(variable: Variable, dtype: np.dtype[Any], bound: float | None) -> Chain:
-    """How values of `variable` become `dtype`, none farther off than `bound` in the variable's unit."""
+def chain(
+    variable: Variable, dtype: np.dtype[Any], bounds: Sequence[float | None], reduce: Reduce | None = None
+) -> Chain:
+    """How values of `variable` become `dtype`, or statistics of them do.
+
+    None of what is made is farther off than its bound in `bounds`, in the variable's unit.
+    """
     steps: tuple[Step, ...] = ()
     if variable.packed:
         steps = (Unpack(variable),)
     elif variable.fills:
         steps = (Mask(variable.fills),)
     # reading casts, but what is looked at or rounded must not have been cast before
-    direct = not variable.packed and (variable.decoded == dtype or (not steps and bound is None))
-    native = variable.stored.newbyteorder("=")
-    finish: Finish = Cast()
-    if bound is not None:
-        finish = Round(bound)
-    elif direct:
-        finish = Stay()
-    return Chain(native, direct, steps, finish)
+    alone = reduce is None and not variable.packed
+    direct = alone and (variable.decoded == dtype or (not steps and bounds == [None]))
+    unrounded: Finish = Stay() if direct else Cast()
+    finish = tuple(unrounded if bound is None else Round(bound) for bound in bounds)
+    return Chain(variable.stored.newbyteorder("="), direct, steps, reduce, finish)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Feed:
-    """What fills variable `number` of an array from one file.
+    """What fills the variables `numbers` of an array: from `variable` of one file, read once.
 
-    `axes` are the file's axes in the order of a block: those of the samples, `drawn` of them, then the others. Of
-    axes in `parts` only those are taken.
+    `drawn` are the file's axes of the samples. `axes` are the axes of what is made in the order of a block: those
+    of the samples, then the others. Of axes in `parts` only those are taken. No more than `rows_at_once` are on their
+    way at a time.
     """
 
-    number: int
+    numbers: slice
     variable: Variable
+    drawn: tuple[int, ...]
     axes: tuple[int, ...]
-    drawn: int
     parts: Parts
+    rows_at_once: int | None
     chain: Chain
 
     def fill(self, fd: int, source: Source, rows: range, within: Box, out: Field) -> None:
-        """Fill `out` (sample, *rest) with `rows` along the samples' first axis, `within` along their others.
+        """Fill `out` (sample, variable, *rest): `rows` along the samples' first axis, `within` along their others.
 
         `fd` is the open file. Raises BadData: naming the file and the variable.
         """
-        split = out.reshape(len(rows), *map(len, within), *out.shape[1:])  # a view
-        in_file = split.transpose(np.argsort(self.axes))
-        self.read(fd, source, rows, {**self.parts, **self.taken(within)}, in_file)
+        width = prod(map(len, within))
+        for first in range(0, len(rows), count := self.rows_at_once or len(rows)):
+            into = out[first * width : (first + count) * width]
+            self._fill(fd, source, rows[first : first + count], within, into)
 
-    def taken(self, within: Box) -> dict[int, Part]:
-        """Of each of the samples' axes but the first, what `within` takes of what is taken at all."""
-        return {
-            axis: self.parts.get(axis, _whole(self.variable.shape[axis])).take(places)
-            for axis, places in zip(self.axes[1 : self.drawn], within, strict=True)
-        }
-
-    def read(self, fd: int, source: Source, rows: range, parts: Parts, out: Field) -> None:
-        """Fill `out`, which has the file's dimensions, with `rows` of the first sample axis and `parts` of others."""
+    def _fill(self, fd: int, source: Source, rows: range, within: Box, out: Field) -> None:
+        parts = {**self.parts, **self.taken(within)}
 
         def read(field: Field) -> None:
-            read_stored(fd, source, self.variable, self.axes[0], rows, field, parts)
+            read_stored(fd, source, self.variable, self.drawn[0], rows, field, parts)
 
+        shape = taken_shape(self.variable, {**parts, self.drawn[0]: _whole(len(rows))})
+        split = out.reshape(len(rows), *map(len, within), *out.shape[1:])  # a view
+        places = np.moveaxis(split, 1 + len(within), 0).transpose(0, *(1 + np.argsort(self.axes)))
         name = self.variable.name
         try:
-            self.chain.run(read, out)
+            self.chain.run(read, shape, tuple(places))
         except FloatingPointError:
             raise BadData(f"{source.path}: variable {name!r} has values that overflow {out.dtype}") from None
         except (BadData, OSError, RuntimeError) as error:
             raise BadData(f"{source.path}: variable {name!r}: {error}") from error
 
+    def taken(self, within: Box) -> dict[int, Part]:
+        """Of each of the samples' axes but the first, what `within` takes of what is taken at all."""
+        return {
+            axis: self.parts.get(axis, _whole(self.variable.shape[axis])).take(places)
+            for axis, places in zip(self.drawn[1:], within, strict=True)
+        }
+
     def bytes(self, rows: int, values: int) -> int:
-        """The most that reading `rows` rows, of which `values` values are taken, holds besides the block."""
-        return reading_bytes(self.variable, self.axes[0], rows) + self.chain.scratch(values)
+        """The most that making `values` values of `rows` rows holds besides the block."""
+        at_once = min(rows, self.rows_at_once or rows)
+        members = self.chain.reduce.members if self.chain.reduce else 1
+        held = self.chain.scratch(values * at_once // rows * members)
+        return reading_bytes(self.variable, self.drawn[0], at_once) + held
+
+
+def taken_shape(variable: Variable, parts: Parts) -> tuple[int, ...]:
+    return tuple(len(parts[axis]) if axis in parts else size for axis, size in enumerate(variable.shape))
 
 
 def feeds(
     array: StackedArray, source: Source, samples: Samples, parts: Mapping[str, Part], options: Options
 ) -> tuple[Feed, ...]:
-    """How each variable of `array` comes out of `source`."""
-    return tuple(
-        _feed(number, source.variables[name], array, samples, parts, options.max_error.get(name))
-        for number, name in enumerate(array.variables)
-    )
+    """How the variables of `array` come out of `source`: those made of the same one by one feed."""
+    made = [source.variables[name] for name in array.variables]
+    found: list[Feed] = []
+    for _, group in groupby(enumerate(made), lambda numbered: id(numbered[1].held)):
+        numbers, variables = zip(*group, strict=True)
+        into = slice(numbers[0], numbers[-1] + 1)
+        found.append(_feed(into, variables, array, samples, parts, options))
+    return tuple(found)
 
 
 def _feed(
-    number: int,
-    variable: Variable,
+    numbers: slice,
+    variables: Sequence[Variable],
     array: StackedArray,
     samples: Samples,
     parts: Mapping[str, Part],
-    bound: float | None,
+    options: Options,
 ) -> Feed:
-    names = (*samples.dimensions, *array.dimensions[2:])
+    held = variables[0].held
+    drawn = tuple(held.dimensions.index(name) for name in samples.dimensions)
+    in_block = (*samples.dimensions, *array.dimensions[2:])
+    taken = {axis: parts[name] for axis, name in enumerate(held.dimensions) if name in parts}
+    bounds = [options.max_error.get(variable.name) for variable in variables]
+    reduce, rows_at_once = None, None
+    if statistics := [v.storage for v in variables if isinstance(v.storage, Reduced)]:
+        over = held.dimensions.index(statistics[0].dimension)
+        shape = taken_shape(held, taken)
+        most = min(_AT_ONCE, options.memory // 8)
+        rows_at_once = _rows_at_once(held, drawn[0], prod(shape) // max(shape[drawn[0]], 1), most)
+        reduce = Reduce(over, shape[over], tuple(each.statistic for each in statistics), options.non_finite)
     return Feed(
-        number=number,
-        variable=variable,
-        axes=tuple(variable.dimensions.index(name) for name in names),
-        drawn=len(samples.dimensions),
-        parts={axis: parts[name] for axis, name in enumerate(variable.dimensions) if name in parts},
-        chain=chain(variable, array.dtype, bound),
+        numbers=numbers,
+        variable=held,
+        drawn=drawn,
+        axes=tuple(variables[0].dimensions.index(name) for name in in_block),
+        parts=taken,
+        rows_at_once=rows_at_once,
+        chain=chain(held, array.dtype, bounds, reduce),
     )
+
+
+def _rows_at_once(variable: Variable, axis: int, row_values: int, most: int) -> int:
+    """Rows of at most `most` bytes together, one at least: whole chunks of the file where those fit."""
+    rows = max(1, most // (row_values * variable.stored.itemsize))
+    if isinstance(variable.storage, Chunks) and rows >= (chunk := variable.storage.shape[axis]):
+        return rows // chunk * chunk
+    return rows
 
 
 def _whole(size: int) -> Part:
@@ -237,7 +288,7 @@ def _whole(size: int) -> Part:
 
 
 def filling_bytes(array: StackedArray, samples: Samples, feeds: Sequence[Feed]) -> int:
-    """The most that filling one shard holds besides its block: one variable is on its way at a time."""
+    """The most that filling one shard holds besides its block: one feed works at a time."""
     rows = max(1, array.rows_per_shard // samples.width)  # whole ones; parts of one are read apart
     values = array.rows_per_shard * array.row_bytes // array.dtype.itemsize // len(array.variables)
     return max(feed.bytes(rows, values) for feed in feeds)

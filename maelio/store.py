@@ -248,7 +248,8 @@ class SourceVariable(_Frozen):
     """A variable of the source: the array it stands in, and its dimensions and attributes as found there.
 
     `encoding` is how the source held it: dtype, fill value, scale and offset. The store has decoded values,
-    rounded where `encoding` has a `max_error`: no value is farther off, in the variable's unit.
+    rounded where `encoding` has a `max_error`: no value is farther off, in the variable's unit. Where it has
+    `reduced`, the source has no such variable: it is that `statistic` of `variable` over `dimension`.
     """
 
     array: str

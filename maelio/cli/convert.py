@@ -37,6 +37,13 @@ def convert(
             help="Only these labels: time=2000-01:2000-06, level=850,500. May be repeated.",
         ),
     ] = None,
+    reduce: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DIM=WHAT",
+            help="Store statistics in place of a dimension: number=mean,std over ensemble members.",
+        ),
+    ] = None,
     codec: Annotated[Literal["none", "lz4", "zstd"], typer.Option(help="How chunks are packed.")] = "lz4",
     dtype: Annotated[
         Literal["float32"] | None,
@@ -78,6 +85,10 @@ def convert(
         variables=None if variables is None else tuple(name.strip() for name in variables.split(",")),
         format=format,
         select=assignments(select or (), "--select"),
+        reduce={
+            dimension: tuple(name.strip() for name in what.split(","))
+            for dimension, what in assignments(reduce or (), "--reduce").items()
+        },
         dtype=dtype,
         non_finite=non_finite,
         max_error=numbers(max_error or (), "--max-error"),

@@ -62,6 +62,7 @@ def contents(store: "Store") -> dict[str, Any]:
                 "variables": {
                     variable: {
                         "units": store.contents.variables[variable].attributes.get("units"),
+                        "reduced": store.contents.variables[variable].encoding.get("reduced"),
                         "max_error": store.contents.variables[variable].encoding.get("max_error"),
                         "statistics": statistics.model_dump(),
                     }
@@ -88,6 +89,7 @@ def describe(store: "Store") -> str:
     samples = f"{store.samples} samples along {', '.join(map(repr, store.sizes))}{product}"
     lines = [f"{store.path}: {samples}, {size}, {store.digest}"]
     lines += [f"{name} rounded, by {bound:g} {unit} at most".strip() for name, unit, bound in _rounded(store)]
+    lines += _derived(store)
     lines.append("")
     for name, array in store.arrays.items():
         shape = ", ".join(f"{dim}: {size}" for dim, size in zip(array.dimensions, array.shape, strict=True))
@@ -114,6 +116,15 @@ def _rounded(store: "Store") -> "list[tuple[str, str, float]]":
         (name, str(variable.attributes.get("units", "")), float(str(bound)))
         for name, variable in store.contents.variables.items()
         if (bound := variable.encoding.get("max_error")) is not None
+    ]
+
+
+def _derived(store: "Store") -> list[str]:
+    """One line for each variable that the source did not have."""
+    return [
+        f"{name} is the {made['statistic']} of {made['variable']} over {made['dimension']!r}"
+        for name, variable in store.contents.variables.items()
+        if isinstance(made := variable.encoding.get("reduced"), dict)
     ]
 
 

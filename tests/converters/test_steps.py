@@ -50,7 +50,8 @@ def test_a_chain_decodes_as_xarray_does_then_rounds_or_casts(
     dtype = np.dtype("f4") if narrow else held.decoded
     rows, samples, columns = sides
     block = np.zeros((samples, 3, rows, columns), dtype)
-    chain(held, dtype, bound).run(lambda field: np.copyto(field, raw), np.moveaxis(block[:, 1], 0, 1))
+    made = chain(held, dtype, [bound])
+    made.run(lambda field: np.copyto(field, raw), raw.shape, [np.moveaxis(block[:, 1], 0, 1)])
     wanted = np.moveaxis(decode("t", xr.Variable(held.dimensions, raw, held.attributes)).values, 1, 0)
     if bound is not None:
         rounded = np.empty(wanted.shape, dtype)
@@ -65,9 +66,11 @@ def test_a_chain_decodes_as_xarray_does_then_rounds_or_casts(
 def test_a_chain_holds_no_more_than_it_says(kind: str, bound: float | None) -> None:
     """A step that forgets its memory would break the limit of a conversion."""
     held, raw = variable(kind, (64, 8, 512))
-    made = chain(held, np.dtype("f4"), bound)
+    made = chain(held, np.dtype("f4"), [bound])
     out = np.empty((8, 64, 512), "f4")
-    peak = traced_peak(lambda: made.run(lambda field: np.copyto(field, raw), np.moveaxis(out, 0, 1)))
+    peak = traced_peak(
+        lambda: made.run(lambda field: np.copyto(field, raw), raw.shape, [np.moveaxis(out, 0, 1)])
+    )
     assert peak <= made.scratch(raw.size) + 2**14
 
 
@@ -75,7 +78,7 @@ def test_a_chain_holds_no_more_than_it_says(kind: str, bound: float | None) -> N
 def test_plain_floats_are_read_into_the_block(kind: str, dtype: str) -> None:
     """No step, no other array: what is read is what stays."""
     held, raw = variable(kind, (4, 3, 5))
-    made = chain(held, np.dtype(dtype), None)
+    made = chain(held, np.dtype(dtype), [None])
     out = np.empty((3, 4, 5), dtype)
     given = []
 
@@ -83,6 +86,6 @@ def test_plain_floats_are_read_into_the_block(kind: str, dtype: str) -> None:
         given.append(field)
         np.copyto(field, raw)
 
-    made.run(read, np.moveaxis(out, 0, 1))
+    made.run(read, raw.shape, [np.moveaxis(out, 0, 1)])
     assert np.shares_memory(given[0], out)
     assert (made.steps, made.scratch(raw.size)) == ((), 0)
