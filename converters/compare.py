@@ -16,6 +16,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from maelio.attributes import natural
+from maelio.converters.expected import Side as Reader
+from maelio.converters.expected import expected
 from maelio.converters.signature import identify
 from maelio.errors import BadData, BadRequest, Inconsistent
 from maelio.store import open_store
@@ -61,14 +63,16 @@ def compare(wanted: Side, found: Side, *, within: Mapping[str, float] | None = N
     """Names, dimensions, attributes, calendars and values. Empty where nothing differs.
 
     A side is a store, a file, or files that follow each other in time, put in order as `convert` does it.
-    NaN equals NaN. A variable in `within` may be off by that much, in its unit, and have another dtype.
+    Where a store has statistics over a dimension that the other side still has, those of the other side are compared
+    with them, within what rounding explains. NaN equals NaN. A variable in `within` may be off by that much, in its unit, and have another dtype.
 
     Raises:
         BadRequest: a variable of `within` is not there, or its tolerance is not a number.
         NotFound, NotPermitted, BadData, Inconsistent: a side cannot be read.
     """
     tolerances = dict(within or {})
-    left, right = _open(wanted), _open(found)
+    one, other = _open(wanted), _open(found)
+    left, right = expected(one, other, other.store), expected(other, one, one.store)
     try:
         for name, tolerance in tolerances.items():
             if name not in left.model.variables:
@@ -80,7 +84,7 @@ def compare(wanted: Side, found: Side, *, within: Mapping[str, float] | None = N
                 raise BadRequest(f"tolerance {tolerance} for {name!r}: wanted a number from 0 on")
         return list(_differences(left, right, tolerances))
     finally:
-        for part in (*left.parts, *right.parts):
+        for part in (*one.parts, *other.parts):
             part.close()
 
 
@@ -92,6 +96,7 @@ class _Side:
     parts: tuple[xr.Dataset, ...]
     dimension: str | None = None
     starts: tuple[int, ...] = field(default=(0,))
+    store: Path | None = None
 
     @property
     def model(self) -> xr.Dataset:
@@ -103,6 +108,9 @@ class _Side:
             self.starts[-1] if dimension == self.dimension else size
             for dimension, size in zip(variable.dims, variable.shape, strict=True)
         )
+
+    def values_read(self, name: str) -> int:
+        return 1
 
     def read(self, name: str, window: Mapping[str, range]) -> NDArray[Any]:
         """The values of `window`, one range for each dimension of the variable."""
@@ -132,7 +140,7 @@ def _open(side: Side) -> _Side:
     parts = [_dataset(path) for path in paths]
     name = str(paths[0])
     if len(parts) == 1:
-        return _Side(name, (parts[0],))
+        return _Side(name, (parts[0],), store=paths[0] if _engine(paths[0]) == "maelio" else None)
     dimension = _joined(paths, parts)
     order = list(range(len(parts)))
     if dimension in parts[0].indexes:
@@ -188,7 +196,7 @@ def _is_time(variable: xr.Variable) -> bool:
     return "calendar" in variable.encoding or variable.dtype.kind == "M"
 
 
-def _differences(wanted: _Side, found: _Side, within: Mapping[str, float]) -> Iterator[Difference]:
+def _differences(wanted: Reader, found: Reader, within: Mapping[str, float]) -> Iterator[Difference]:
     yield from _attributes(None, found.model.attrs, wanted.model.attrs)
     for name in map(
         str, (*wanted.model.variables, *(found.model.variables.keys() - wanted.model.variables.keys()))
@@ -200,7 +208,7 @@ def _differences(wanted: _Side, found: _Side, within: Mapping[str, float]) -> It
             yield from _of_variable(name, wanted, found, within.get(name))
 
 
-def _of_variable(name: str, wanted: _Side, found: _Side, within: float | None) -> Iterator[Difference]:
+def _of_variable(name: str, wanted: Reader, found: Reader, within: float | None) -> Iterator[Difference]:
     one, other = found.model.variables[name], wanted.model.variables[name]
     yield from _attributes(name, one.attrs, other.attrs)
     if _is_time(one) and _is_time(other):
@@ -253,13 +261,14 @@ def _attributes(
 
 
 def _values(
-    name: str, wanted: _Side, found: _Side, sizes: Mapping[str, int], within: float | None
+    name: str, wanted: Reader, found: Reader, sizes: Mapping[str, int], within: float | None
 ) -> Difference | None:
     count, largest, farthest = 0, None, -1.0
     place: tuple[int, ...] = ()
     pair: tuple[Any, Any] = (None, None)
     chunk = tuple(max(_chunk(side, name, dimension) for side in (found, wanted)) for dimension in sizes)
-    for block in blocks(tuple(sizes.values()), chunk, BLOCK_VALUES):
+    most = BLOCK_VALUES // max(side.values_read(name) for side in (found, wanted))
+    for block in blocks(tuple(sizes.values()), chunk, max(1, most)):
         window = dict(zip(sizes, block, strict=True))
         one, other = found.read(name, window), wanted.read(name, window)
         differs = unequal(one, other)
@@ -300,11 +309,11 @@ def _values(
     )
 
 
-def _chunk(side: _Side, name: str, dimension: str) -> int:
+def _chunk(side: Reader, name: str, dimension: str) -> int:
     return int(side.model.variables[name].encoding.get("preferred_chunks", {}).get(dimension, 1))
 
 
-def _label(side: _Side, dimension: str, index: int) -> str:
+def _label(side: Reader, dimension: str, index: int) -> str:
     """The coordinate at `index`, or the index itself where there is none."""
     if dimension not in side.model.variables:
         return str(index)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from maelio.cli import main
 from maelio.converters import steps
+from maelio.converters.compare import compare
 from maelio.converters.convert import convert, plan_conversion
 from maelio.converters.options import Options
 from maelio.converters.reduction import Reduce
@@ -123,6 +124,25 @@ def test_a_store_holds_the_statistics_of_its_sources(data: st.DataObject) -> Non
                 method = {"mean": "mean", "std": "standard_deviation"}[statistic]
                 assert made.attrs == {"units": "K", "cell_methods": f"time: point number: {method}"}
             np.testing.assert_allclose(found.p, whole.p, rtol=1e-7)
+        if options.dtype is None:
+            assert compare(files, store.path) == []
+            assert compare(store.path, files) == []
+
+
+def test_a_comparison_finds_a_member_that_differs(tmp_path: Path) -> None:
+    """By the statistics of the source, and nothing is said of members that a store cannot have."""
+    source = write(tmp_path / "a.nc", 0, 4, ORDERS[0], {})
+    with xr.load_dataset(source, decode_times=False) as dataset:
+        dataset.t[2, 3, 1, 1] += 1
+        dataset.to_netcdf(tmp_path / "b.nc")
+    store = convert([tmp_path / "b.nc"], tmp_path / "s.zarr", Options(reduce=BOTH))
+    found = compare(source, store.path)
+    assert [(each.variable, each.count, each.where) for each in found] == [
+        ("t_mean", 1, "time=2000-01-03T00:00:00, y=1, x=1"),
+        ("t_std", 1, "time=2000-01-03T00:00:00, y=1, x=1"),
+    ]
+    assert found[0].largest == pytest.approx(1 / 5, rel=1e-3)  # of six members one is missing there
+    assert compare(source, store.path, within={"t_mean": 0.21, "t_std": 1}) == []
 
 
 def ensemble(path: Path) -> Path:
