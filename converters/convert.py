@@ -67,12 +67,12 @@ def convert(
         folder.mkdir(parents=True, exist_ok=True)
         with open_journal(folder, work.plan) as journal:
             done = _run(work.plan, journal, folder, progress or (lambda _: None))
-            _check_unchanged(work.plan)
+            check_unchanged(work.plan)
             publish(work.plan, work.carried, done, folder, target)
     except MaelioError:
         raise
     except OSError as error:
-        raise _cannot_write(target, error) from error
+        raise cannot_write(target, error) from error
     return open_store(target)
 
 
@@ -114,13 +114,15 @@ def _run(plan: Plan, journal: Journal, folder: Path, progress: Callable[[Progres
     return done
 
 
-def _check_unchanged(plan: Plan) -> None:
+def check_unchanged(plan: Plan) -> None:
+    """Raises BadData: a source is not what it was when the plan was made."""
     for source in plan.sources:
         if extent(source.path) != (source.bytes, source.modified_ns):
             raise BadData(f"{source.path} changed while it was converted; nothing was published")
 
 
-def _cannot_write(target: Path, error: OSError) -> MaelioError:
+def cannot_write(target: Path, error: OSError) -> MaelioError:
+    """What to raise in place of `error`."""
     forbidden = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
     kind = NotPermitted if forbidden else MaelioError  # such as a full disk
     return kind(f"{target} cannot be written: {error.strerror} ({error.filename})")

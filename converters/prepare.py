@@ -31,14 +31,15 @@ class Prepared:
     carried: dict[str, xr.Variable]
 
 
-def prepare(sources: Sequence[str | Path], target: Path, options: Options) -> Prepared:
-    """Read headers and coordinates; nothing is written, and no field value is read.
+def prepare(sources: Sequence[str | Path], target: Path | None, options: Options) -> Prepared:
+    """Read headers and coordinates; nothing is written, and no field value is read. `target`: where a store goes.
 
     Raises:
         BadRequest: the target exists, or the request does not fit the files.
         NotFound, NotPermitted, BadData, Inconsistent: see `maelio.errors`; the message names the file.
     """
-    _check_target(target, options)
+    if target is not None:
+        _check_target(target, options)
     if not sources:
         raise BadRequest("no source files")
     first = None if options.samples is None else names(options.samples)[0]

@@ -81,16 +81,24 @@ def _finish(
     folder: Path,
     stop: threading.Event,
 ) -> Done:
+    found = examine(region, sources, block, level)
+    if stop.is_set():
+        raise Stopped
+    file, index = write_shard(region.array, region.shard, block, folder)
+    return Done(region.array.name, region.shard, file, index, found)
+
+
+def examine(
+    region: Region, sources: Sequence[Source], block: NDArray[Any], level: str | None
+) -> tuple[Moments, ...]:
+    """The moments of each variable in the block. Raises BadData: a value is not wanted."""
     rest = region.array.dimensions[2:]
     level_axis = 1 + rest.index(level) if level else None
     found = tuple(moments(block[:, number], level_axis) for number in range(len(region.array.variables)))
     for number, of_variable in enumerate(found):
         if _unwanted(of_variable, region.options):
             _refuse(region, sources, block, number)
-    if stop.is_set():
-        raise Stopped
-    file, index = write_shard(region.array, region.shard, block, folder)
-    return Done(region.array.name, region.shard, file, index, found)
+    return found
 
 
 def _unwanted(found: Moments, options: Options) -> bool:

@@ -13,9 +13,9 @@ from maelio.converters.signature import Format
 from maelio.converters.storage import Rows, Slow, Storage
 from maelio.errors import BadData
 
-_PACKED = ("scale_factor", "add_offset", "_Unsigned")
-_FILLS = ("_FillValue", "missing_value")
-PACKING = (*_PACKED, *_FILLS)  # attributes that are used up when values are decoded
+PACKED = ("scale_factor", "add_offset", "_Unsigned")
+FILLS = ("_FillValue", "missing_value")
+PACKING = (*PACKED, *FILLS)  # attributes that are used up when values are decoded
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,14 +48,14 @@ class Variable:
     def packed(self) -> bool:
         """Values change dtype or scale on decoding."""
         return self.stored.newbyteorder("=") != self.decoded or any(
-            name in self.attributes for name in _PACKED
+            name in self.attributes for name in PACKED
         )
 
     @property
     def fills(self) -> tuple[Any, ...]:
         """Values that stand for "missing", besides NaN."""
         values = [
-            value for name in _FILLS if name in self.attributes for value in np.ravel(self.attributes[name])
+            value for name in FILLS if name in self.attributes for value in np.ravel(self.attributes[name])
         ]
         return tuple(value for value in values if value.dtype.kind in "fiu" and not np.isnan(value))
 

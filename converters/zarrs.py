@@ -71,7 +71,7 @@ def _values(source: Source, name: str, variable: xr.Variable) -> NDArray[Any]:
 @contextmanager
 def _opened(path: Path) -> Iterator[xr.Dataset]:
     try:
-        if _is_store(path):
+        if is_store(path):
             raw = undecoded(open_store(path))
         else:
             consolidated = (path / ".zmetadata").exists() or bool(_root(path).get("consolidated_metadata"))
@@ -82,7 +82,8 @@ def _opened(path: Path) -> Iterator[xr.Dataset]:
         yield raw
 
 
-def _is_store(path: Path) -> bool:
+def is_store(path: Path) -> bool:
+    """Whether a Zarr group, or what stands in for one, is maelio's own."""
     return (path / "maelio.json").exists() or "maelio" in _root(path).get("attributes", {})
 
 

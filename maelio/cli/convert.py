@@ -14,11 +14,14 @@ from maelio.files import parse_bytes, show_bytes
 
 if TYPE_CHECKING:
     from maelio.converters.convert import Progress
+    from maelio.converters.options import Options
     from maelio.store import Store
 
 
 def convert(
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE", help="NetCDF or GRIB files.")],
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE", help="NetCDF or GRIB files, Zarr, a store.")
+    ],
     store: Annotated[Path, typer.Argument(metavar="STORE", help="The store to write.")],
     samples: Annotated[
         str | None,
@@ -28,7 +31,8 @@ def convert(
         str | None, typer.Option(metavar="A,B", help="Keep only these.", show_default="all")
     ] = None,
     format: Annotated[
-        Literal["zarr", "tar", "tfrecord"], typer.Option(help="What the files are: see docs/formats.md.")
+        Literal["zarr", "tar", "tfrecord", "netcdf"],
+        typer.Option(help="What the files are: see docs/formats.md. netcdf: STORE is one NetCDF4 file."),
     ] = "zarr",
     select: Annotated[
         list[str] | None,
@@ -83,7 +87,7 @@ def convert(
     options = Options(
         samples=samples,
         variables=None if variables is None else tuple(name.strip() for name in variables.split(",")),
-        format=format,
+        format="zarr" if format == "netcdf" else format,
         select=assignments(select or (), "--select"),
         reduce={
             dimension: tuple(name.strip() for name in what.split(","))
@@ -99,6 +103,9 @@ def convert(
         allow_gaps=allow_gaps,
         overwrite=overwrite,
     )
+    if format == "netcdf":
+        _export(sources, store, options, dry_run, as_json)
+        return
     if dry_run:
         plan = plan_conversion(sources, store, options)
         if as_json:
@@ -114,6 +121,36 @@ def convert(
         except KeyboardInterrupt:
             raise KeyboardInterrupt("the same command goes on from here") from None
     summary = summarise(written, watch.bytes_here, time.perf_counter() - start)
+    if as_json:
+        emit(summary)
+    else:
+        typer.echo(one_line(summary))
+
+
+def _export(sources: list[str], target: Path, options: "Options", dry_run: bool, as_json: bool) -> None:
+    from maelio.converters.export import describe, export, plan_export
+
+    if dry_run:
+        plan = plan_export(sources, target, options)
+        if as_json:
+            emit({**plan.to_json(), "format": "netcdf", "codec": None})
+        else:
+            typer.echo(describe(plan, target))
+        return
+    start = time.perf_counter()
+    with shown() as show:
+        plan = export(sources, target, options, progress=show)
+    wall_s, stored = time.perf_counter() - start, target.stat().st_size
+    summary = {
+        "decoded_bytes": plan.bytes,
+        "stored_bytes": stored,
+        "ratio": plan.bytes / stored,
+        "store": str(target),
+        "samples": plan.samples.count,
+        "variables": [*plan.stacked],
+        "wall_s": wall_s,
+        "decoded_bytes_per_s": plan.bytes / wall_s,
+    }
     if as_json:
         emit(summary)
     else:
