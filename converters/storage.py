@@ -22,6 +22,7 @@ from maelio.errors import BadData
 Filter = Literal["shuffle", "deflate"]
 
 MOST_AT_ONCE = 16 * 2**20  # bytes of one read: bounds the memory of a strided or chunk-less variable
+_MANY_CUTS = 64
 _WORTH_A_CALL = 64 * 2**10  # bytes from which on a part of a row is read alone
 
 
@@ -221,9 +222,19 @@ def _overlaps(ranges: Sequence[range], start: int, length: int) -> Iterator[Cut]
 
 
 def _scatter(values: NDArray[Any], axes: Sequence[Sequence[Cut]], out: NDArray[Any]) -> None:
+    if prod(map(len, axes)) > _MANY_CUTS:  # every fourth index, say: as many calls as indexes would be slow
+        out[_indexes(axes, 0)] = values[_indexes(axes, 1)]
+        return
     for cuts in product(*axes):
         into, taken = tuple(cut[0] for cut in cuts), tuple(cut[1] for cut in cuts)
         np.copyto(out[into], values[taken], casting="same_kind")
+
+
+def _indexes(axes: Sequence[Sequence[Cut]], side: int) -> tuple[NDArray[np.intp], ...]:
+    """What all cuts together touch on one side of them, the output (0) or what values are taken from (1)."""
+    return np.ix_(
+        *(np.concatenate([np.arange(cut[side].start or 0, cut[side].stop) for cut in cuts]) for cuts in axes)
+    )
 
 
 def _c_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:

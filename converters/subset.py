@@ -4,6 +4,8 @@
     time=2000-01,2000-07            all of two months
     level=850,500,250               these labels, in this order
     x=0:100                         positions, the end not included: x has no coordinate
+    x=0:100:4                       every fourth of them; of labels too: latitude=60:30:2
+    time=2000-01:2000-03,2001-01    ranges and labels, one behind the other
 
 Labels are looked up by xarray's own indexes, so that the result is that of `Dataset.sel`.
 """
@@ -22,6 +24,7 @@ from maelio.errors import BadRequest
 Positions = NDArray[np.int64]
 
 _DATE = re.compile(r"[+-]?\d{4,}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d(\.\d+)?)?)?)?)?)?")
+_STEP = re.compile(r"0*[1-9]\d*")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -69,20 +72,24 @@ def as_range(text: str) -> tuple[str, str] | None:
     return None
 
 
+def as_slice(text: str) -> tuple[str, str, int | None] | None:
+    """As `as_range`, with a step behind it or None: every how manieth. What can be read without a step has none.
+
+    `2000-01-01T00:2000-01-01T18:30` ends at half past six.
+    """
+    if sides := as_range(text):
+        return (*sides, None)
+    between, _, step = text.rpartition(":")
+    if (sides := as_range(between)) and _STEP.fullmatch(step.strip()):
+        return (*sides, int(step))
+    return None
+
+
 def _positions(dimension: str, text: str, size: int, coordinate: xr.Variable | None) -> Positions:
     index = _index(dimension, size, coordinate)
     times = dimension in index.coords and index[dimension].dtype.kind in "MO" and _is_time(coordinate)
-    between = as_range(text)
-    wanted: list[Any]
-    if between is not None:
-        wanted = [slice(*(_label(side, times, index) if side else None for side in between))]
-    elif times:
-        labels = [label.strip() for label in text.split(",")]
-        wanted = [slice(label, label) for label in labels]  # `2000-01` is all of January
-    else:
-        wanted = [[_label(label.strip(), times, index)] for label in text.split(",")]
     found = []
-    for label in wanted:
+    for label in (_wanted(each.strip(), times, index) for each in text.split(",")):
         try:
             found.append(np.atleast_1d(index.sel({dimension: label}).values))
         except (KeyError, IndexError, ValueError, TypeError):
@@ -92,6 +99,17 @@ def _positions(dimension: str, text: str, size: int, coordinate: xr.Variable | N
                 f"--select {dimension}={text}: {_shown(label)} not found; {dimension!r} {_extent(index, dimension)}"
             )
     return np.concatenate(found)
+
+
+def _wanted(text: str, times: bool, index: xr.DataArray) -> Any:
+    """A range or a label, as `sel` takes it so that a range comes out."""
+    if between := as_slice(text):
+        start, stop, step = between
+        first, last = (_label(side, times, index) if side else None for side in (start, stop))
+        return slice(first, last, step)
+    if times:
+        return slice(text, text)  # `2000-01` is all of January
+    return [_label(text, times, index)]
 
 
 def _index(dimension: str, size: int, coordinate: xr.Variable | None) -> xr.DataArray:
@@ -120,7 +138,8 @@ def _shown(label: Any) -> str:
         return ", ".join(map(str, label))
     if label.start == label.stop:
         return str(label.start)
-    return ":".join("" if side is None else str(side) for side in (label.start, label.stop))
+    between = ":".join("" if side is None else str(side) for side in (label.start, label.stop))
+    return between if label.step is None else f"{between}:{label.step}"
 
 
 def _extent(index: xr.DataArray, dimension: str) -> str:

@@ -38,7 +38,7 @@ def convert(
         list[str] | None,
         typer.Option(
             metavar="DIM=WHAT",
-            help="Only these labels: time=2000-01:2000-06, level=850,500. May be repeated.",
+            help="Only these labels: time=2000-01:2000-06, level=850,500, x=0:100:4. May be repeated.",
         ),
     ] = None,
     reduce: Annotated[

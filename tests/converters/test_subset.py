@@ -17,7 +17,7 @@ from maelio.converters.compare import compare
 from maelio.converters.convert import convert, plan_conversion
 from maelio.converters.options import Options
 from maelio.converters.storage import Part
-from maelio.converters.subset import as_range, runs
+from maelio.converters.subset import as_range, as_slice, runs
 from maelio.converters.times import Joined, Run
 from maelio.errors import BadRequest, Inconsistent
 from tests.converters.netcdf_files import damage, write_netcdf
@@ -70,6 +70,8 @@ TIMES: list[tuple[str, Any]] = [
     ("2000-02-28T06:", slice("2000-02-28T06", None)),
     (":2000-02-28", slice(None, "2000-02-28")),
     ("2000-02", "2000-02"),
+    ("2000-02-27:2000-03-01:2", slice("2000-02-27", "2000-03-01", 2)),
+    ("::3", slice(None, None, 3)),
     (":", slice(None)),
 ]
 OTHERS: dict[str, list[tuple[str, Any]]] = {
@@ -78,6 +80,9 @@ OTHERS: dict[str, list[tuple[str, Any]]] = {
         ("250,850", [250, 850]),
         ("700:250", slice(700, 250)),
         ("500", [500]),
+        ("850:100:2", slice(850, 100, 2)),
+        ("250:100,850:700", [250, 100, 850, 700]),
+        ("500,850:700", [500, 850, 700]),
     ],
     "latitude": [
         ("50:0", slice(50, 0)),
@@ -85,7 +90,13 @@ OTHERS: dict[str, list[tuple[str, Any]]] = {
         ("-30", [-30]),
         ("45.5:", slice(45.5, None)),
     ],
-    "x": [("1:3", slice(1, 3)), ("2,0", [2, 0]), ("0:-1", slice(0, -1))],
+    "x": [
+        ("1:3", slice(1, 3)),
+        ("2,0", [2, 0]),
+        ("0:-1", slice(0, -1)),
+        ("0:3:2", slice(0, 3, 2)),
+        ("::2", slice(None, None, 2)),
+    ],
 }
 
 
@@ -170,6 +181,50 @@ def test_a_part_has_its_indexes_in_order(positions: list[int], data: st.DataObje
 )
 def test_colons_of_a_time_are_no_range(text: str, sides: tuple[str, str] | None) -> None:
     assert as_range(text) == sides
+
+
+@pytest.mark.parametrize(
+    ("text", "sides"),
+    [
+        ("0:100:4", ("0", "100", 4)),
+        ("::2", ("", "", 2)),
+        ("60:30: 2", ("60", "30", 2)),
+        ("2000:2010:10", ("2000", "2010", 10)),
+        ("2000-01-01T06:2000-01-01T18:2", ("2000-01-01T06", "2000-01-01T18", 2)),
+        ("2000-01-01T06:2000-01-01T18:30", ("2000-01-01T06", "2000-01-01T18:30", None)),
+        ("2000-01-01T06:30:2000-01-02:5", ("2000-01-01T06:30", "2000-01-02", 5)),
+        ("2000-01-01T06:30:2", None),
+        ("0:10:0", None),
+        ("0:10:-1", None),
+        ("a:b:2", None),
+    ],
+)
+def test_a_step_comes_behind_a_range(text: str, sides: tuple[str, str, int | None] | None) -> None:
+    """It counts indexes, not hours."""
+    assert as_slice(text) == sides
+
+
+def test_several_ranges_of_times_follow_each_other(tmp_path: Path) -> None:
+    """Seasons of years: what lies between them is a gap that must be wanted."""
+    source = write(tmp_path / "a.nc", 0, 20, "standard", {})
+    select = {"time": "2000-02-27:2000-02-28,2000-03-01:2000-03-02:2"}
+    store = convert([source], tmp_path / "s.zarr", Options(select=select, allow_gaps=True))
+    with xr.open_dataset(source) as whole, xr.open_dataset(store.path, engine="maelio") as found:
+        parts = [slice("2000-02-27", "2000-02-28"), slice("2000-03-01", "2000-03-02", 2)]
+        wanted = xr.concat([whole.sel(time=each) for each in parts], "time", data_vars="minimal")
+        xr.testing.assert_identical(found.load(), wanted)
+
+
+@pytest.mark.parametrize("storage", STORAGES, ids=str)
+def test_a_coarse_grid_is_every_manieth_of_each_axis(tmp_path: Path, storage: dict[str, Any]) -> None:
+    """Many cuts of a chunk are made at once."""
+    field = np.random.default_rng(0).random((3, 60, 90)).astype("f4")
+    encoding = {**storage, "chunksizes": (2, 32, 40)} if "chunksizes" in storage else storage
+    xr.Dataset({"t": (("time", "y", "x"), field)}).to_netcdf(tmp_path / "a.nc", encoding={"t": encoding})
+    select = {"y": "1:60:4", "x": "::3"}
+    convert([tmp_path / "a.nc"], tmp_path / "s.zarr", Options(select=select, samples="time"))
+    with xr.open_dataset(tmp_path / "s.zarr", engine="maelio") as found:
+        np.testing.assert_array_equal(found.t, field[:, 1:60:4, ::3])
 
 
 REFUSED: dict[str, tuple[dict[str, str], str]] = {
