@@ -60,6 +60,8 @@ def _checked(
     statistics = [statistic for statistic in STATISTICS if statistic in wanted]
     if unknown := [statistic for statistic in wanted if statistic not in get_args(Statistic)]:
         raise BadRequest(f"{where}: no statistic {unknown[0]!r}; there are {', '.join(STATISTICS)}")
+    if not statistics:
+        raise BadRequest(f"{where}: wanted one or more of {', '.join(STATISTICS)}")
     if dimension not in source.sizes:
         raise BadRequest(f"{where}: no such dimension; there are {', '.join(source.sizes)}")
     if dimension in samples:

@@ -17,7 +17,7 @@ from maelio.converters.subset import subset
 from maelio.store import open_store
 
 _METHODS = {"mean": "mean", "std": "standard_deviation"}
-_ROUNDINGS = 64  # of float64, on the way of two sums over the members of which each may take another
+_ROUNDINGS = 64  # of the largest member in float64: sums over members may be taken in any order
 
 
 class Side(Protocol):

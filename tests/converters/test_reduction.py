@@ -228,6 +228,7 @@ def test_many_members_keep_to_the_memory(tmp_path: Path) -> None:
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "dimension": ({"reduce": {"member": ("mean",)}}, "--reduce member=mean: no such dimension; there are "),
     "statistic": ({"reduce": {"number": ("median",)}}, "no statistic 'median'; there are mean, std"),
+    "nothing": ({"reduce": {"number": ()}}, "--reduce number=: wanted one or more of mean, std"),
     "samples": ({"reduce": {"time": ("mean",)}}, "the samples lie along 'time'; take another --samples"),
     "no variable": ({"reduce": BOTH, "variables": ("p",)}, "none of p has 'number'"),
     "two": (
