@@ -75,9 +75,8 @@ def export(
 
 def describe(plan: Plan, target: str | Path) -> str:
     """What `export` would write, in a few lines."""
-    count = f"{plan.samples.count} samples along {plan.samples.dimension!r}"
     lines = [
-        f"{len(plan.sources)} file(s), {count}, {show_bytes(plan.bytes)} decoded: {', '.join(plan.stacked)}"
+        f"{len(plan.sources)} file(s), {plan.samples}, {show_bytes(plan.bytes)} decoded: {', '.join(plan.stacked)}"
     ]
     lines += [f"derived: {text}" for text in plan.derived()]
     lines += [f"lossy: {text}" for text in plan.options.lossy()]
@@ -91,7 +90,12 @@ def _prepare(sources: Sequence[str | Path], target: Path, options: Options) -> P
         raise BadRequest(f"{target} is a folder, wanted the name of a file")
     if target.exists() and not options.overwrite:
         raise BadRequest(f"{target} exists; --overwrite replaces it")
-    return prepare(sources, None, options)
+    work = prepare(sources, None, options)
+    if len(work.plan.samples.dimensions) > 1:
+        raise BadRequest(
+            f"{target}: samples along {options.samples} have no place in a NetCDF file; name one dimension"
+        )
+    return work
 
 
 def _write(work: Prepared, path: Path, progress: Callable[[Progress], None]) -> None:
@@ -146,19 +150,19 @@ def _write_region(region: Region, block: NDArray[Any], outputs: Mapping[str, _Ou
 def _create(file: "netCDF4.Dataset", work: Prepared) -> dict[str, _Output]:
     """Everything but the stacked values: those of the variables that are carried along are written at once."""
     plan = work.plan
-    source, samples, held = plan.sources[0], plan.samples, _held(plan.sources[0])
+    source, samples, held = plan.sources[0], plan.joined.dimension, _held(plan.sources[0])
     arrays = {name: array for array in plan.arrays for name in array.variables}
     _set_attributes(file, source.path, "", source.attributes)
     outputs = {}
     for name, variable in source.variables.items():
         if name in work.carried:
-            _create_dimensions(file, work.carried[name].sizes, samples.dimension)
+            _create_dimensions(file, work.carried[name].sizes, samples)
             _carry(file, source.path, name, work.carried[name])
         elif name in arrays:
             array = arrays[name]
             sizes = dict(zip(array.dimensions, array.shape, strict=True))
             _create_dimensions(
-                file, {dimension: sizes[dimension] for dimension in variable.dimensions}, samples.dimension
+                file, {dimension: sizes[dimension] for dimension in variable.dimensions}, samples
             )
             outputs[name] = _stacked(file, source.path, variable, array, held[name])
     return outputs

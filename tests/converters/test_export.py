@@ -107,6 +107,15 @@ def test_a_packed_variable_becomes_the_floats_that_it_means(tmp_path: Path) -> N
             assert file["t"][:].mask.sum() == 1
 
 
+def test_samples_of_several_dimensions_go_back_to_those(netcdf: Path, tmp_path: Path) -> None:
+    """A file has no axis for them, and needs none."""
+    store = convert([netcdf], tmp_path / "s.zarr", Options(samples="time,latitude"))
+    export([store.path], tmp_path / "b.nc")
+    assert compare(netcdf, tmp_path / "b.nc") == []
+    with pytest.raises(BadRequest, match="samples along time,latitude have no place in a NetCDF file"):
+        export([netcdf], tmp_path / "c.nc", Options(samples="time,latitude"))
+
+
 @pytest.mark.parametrize("samples", ["time", "longitude"])
 def test_values_are_deflated_in_chunks_of_samples(tmp_path: Path, samples: str) -> None:
     """One sample a chunk; small ones together, as in a store: a chunk of some bytes costs more than it holds."""
