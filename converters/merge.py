@@ -8,7 +8,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from maelio.converters.selection import is_time
-from maelio.converters.source import Source, Variable
+from maelio.converters.source import Source, Variable, plain_variable
 from maelio.converters.times import in_step
 from maelio.errors import Inconsistent
 
@@ -90,13 +90,13 @@ def _merge(
         ]
     if dimension in model.dimensions:
         joined = np.concatenate(parts, axis=model.dimensions.index(dimension))
-        return xr.Variable(model.dimensions, joined, dict(model.attributes))
+        return plain_variable(model.dimensions, joined, model.attributes)
     for source, part in zip(sources[1:], parts[1:], strict=True):
         if not _equal(part, parts[0]):
             raise Inconsistent(
                 f"{source.path}: variable {name!r} differs from {sources[0].path.name}: {_difference(part, parts[0])}"
             )
-    return xr.Variable(model.dimensions, parts[0], dict(model.attributes))
+    return plain_variable(model.dimensions, parts[0], model.attributes)
 
 
 def _equal(found: NDArray[Any], wanted: NDArray[Any]) -> bool:

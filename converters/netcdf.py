@@ -59,7 +59,9 @@ def open_raw(path: Path) -> Iterator[xr.Dataset]:
 
 def _opened(path: Path) -> xr.Dataset:
     try:
-        return xr.open_dataset(path, engine="netcdf4", decode_cf=False, cache=False)
+        return xr.open_dataset(
+            path, engine="netcdf4", decode_cf=False, cache=False, create_default_indexes=False
+        )
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise BadData(f"{path} cannot be opened as NetCDF: {reason}") from error

@@ -22,7 +22,7 @@ from maelio.converters.options import Options
 from maelio.converters.plan import Plan
 from maelio.converters.region import Done
 from maelio.converters.samples import Samples
-from maelio.converters.source import PACKING, Reduced, Variable
+from maelio.converters.source import PACKING, Reduced, Variable, plain_variable
 from maelio.files import write_atomically
 from maelio.store import COORDINATES, Contents, SourceFile, SourceVariable, Stack, StackedArray, root_files
 
@@ -34,7 +34,7 @@ def publish(
     home = folder if plan.options.format == "zarr" else folder / COORDINATES
     carried_arrays: dict[str, JsonValue] = {}
     names = {
-        array.dimensions[1]: xr.Variable(array.dimensions[1], np.array(array.variables, object))
+        array.dimensions[1]: plain_variable(array.dimensions[1:2], np.array(array.variables, object))
         for array in plan.arrays
     }
     for key, content in encode({**carried, **names}).items():
@@ -150,7 +150,8 @@ def encode(variables: Mapping[str, xr.Variable]) -> dict[str, bytes]:
     with warnings.catch_warnings():
         # Zarr v3 has no final dtype for text yet
         warnings.simplefilter("ignore", UnstableSpecificationWarning)
-        xr.Dataset(dict(variables)).to_zarr(
+        coordinates = xr.Coordinates(dict(variables), indexes={})  # an index would load pint and dask
+        xr.Dataset(coords=coordinates).to_zarr(
             zarr.storage.MemoryStore(memory), zarr_format=3, consolidated=False
         )
     return {key: value.to_bytes() for key, value in memory.items() if "/" in key}

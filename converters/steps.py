@@ -13,7 +13,6 @@ from math import prod
 from typing import Any, Protocol
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from maelio.converters.formats import read_stored, reading_bytes
@@ -21,7 +20,7 @@ from maelio.converters.options import Options
 from maelio.converters.reduction import Reduce
 from maelio.converters.rounding import SCRATCH_BYTES, round_within
 from maelio.converters.samples import Box, Samples
-from maelio.converters.source import Reduced, Source, Variable, decode
+from maelio.converters.source import Reduced, Source, Variable, decode, plain_variable
 from maelio.converters.storage import Chunks, Part, Parts
 from maelio.errors import BadData
 from maelio.store import StackedArray
@@ -48,7 +47,7 @@ class Unpack:
 
     def __call__(self, field: Field) -> Field:
         held = self.variable
-        raw = xr.Variable(held.dimensions, field, dict(held.attributes))
+        raw = plain_variable(held.dimensions, field, held.attributes)
         values: Field = decode(held.name, raw).values
         return values
 

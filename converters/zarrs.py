@@ -75,7 +75,9 @@ def _opened(path: Path) -> Iterator[xr.Dataset]:
             raw = undecoded(open_store(path))
         else:
             consolidated = (path / ".zmetadata").exists() or bool(_root(path).get("consolidated_metadata"))
-            raw = xr.open_zarr(path, chunks=None, decode_cf=False, consolidated=consolidated)
+            raw = xr.open_zarr(
+                path, chunks=None, decode_cf=False, consolidated=consolidated, create_default_indexes=False
+            )
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise BadData(f"{path} cannot be opened as Zarr: {str(error).partition(chr(10))[0]}") from error
     with raw:
