@@ -3,10 +3,11 @@
 SHELL = /bin/sh
 BIN = .venv/bin
 READY = .venv/.installed
+PEERS = $(patsubst benchmarks/peers/environments/%.txt,.venv-peers/%/.installed,$(wildcard benchmarks/peers/environments/*.txt))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help quickstart test lint types pytest format constraints clean
+.PHONY: help quickstart test lint types pytest format peers constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +31,8 @@ format: $(READY) ## Format, and mend what ruff can mend
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+peers: $(READY) $(PEERS) ## Install what maelio is compared with and that needs other versions, into .venv-peers
+
 constraints: $(READY) ## Pin what .venv holds now; constraints.txt says when
 	@{ sed -n '/^#/p' constraints.txt; \
 	   $(BIN)/pip freeze --all --exclude pip --exclude-editable | sed 's/^\(torch==[^+]*\)+.*/\1/' | LC_ALL=C sort -f; \
@@ -38,7 +41,7 @@ constraints: $(READY) ## Pin what .venv holds now; constraints.txt says when
 	@touch $(READY)
 
 clean: ## Remove .venv, caches and what the quick start wrote
-	rm -rf .venv quickstart build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-peers quickstart build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml constraints.txt
@@ -52,3 +55,9 @@ $(READY): pyproject.toml constraints.txt
 	  touch $@; exit 0; \
 	done; \
 	echo "maelio: no Python 3.11 or newer found; on Debian: apt-get install python3 python3-venv" >&2; exit 1
+
+.venv-peers/%/.installed: benchmarks/peers/environments/%.txt
+	@echo "Installing into .venv-peers/$*"
+	@$(BIN)/python -m venv --clear .venv-peers/$*
+	@.venv-peers/$*/bin/python -m pip install --quiet -r $<
+	@touch $@

@@ -1,164 +1,113 @@
-"""Convert one data set with maelio and with what else is used, to the same chunks, codec and shards.
+"""Convert one data set with maelio and with what else is used, to the same codec, and chunks and shards where a tool has them.
 
-    python -m maelio.benchmarks.peers.convert FOLDER [--rounds 3] [--files 8]
+    python -m maelio.benchmarks.peers.convert FOLDER [--set fields] [--size small] [--rounds 3] [--arm NAME ...]
 
-`FOLDER` receives the data set (45 MB a file) and the stores. Arms: maelio; the floor, which reads, inflates,
-unshuffles, encodes and writes and does nothing else; xarray's `to_zarr` on threads; h5py and zarr-python in
-two processes, the loop a scientist would write. All start as fresh processes, imports are in the figures.
+`FOLDER` receives the data set, what the tools write, and their output. Every run is a process of its own, and its
+imports are in the figures. Before a figure is printed, the values of all arms are compared with the sources, bit for bit.
+
+    fields    NetCDF4 maps to samples of all variables: 8 files, 0.8 GB; full: 24 files, 2.4 GB
+    columns   NetCDF4 profiles to columns of all variables, as Zarr, TFRecord and tar: 0.3 GB; full: 1.1 GB
+    grib      GRIB messages of simple packing: 288, 0.3 GB; full: 1440, 1.5 GB
+    ccsds     the same of CCSDS packing
+    rechunk   Zarr, map by map, to the series of every place within a memory cap: 0.6 GB in 256 MiB; full: 2.4 GB in 1 GiB
 """
 
 import argparse
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
-import h5py
-import numpy as np
-import xarray as xr
-import zarr
-from numpy.typing import NDArray
-from zarr.codecs import BloscCodec
+from maelio.benchmarks.peers import task_columns, task_fields, task_grib, task_rechunk
+from maelio.benchmarks.peers.rounds import Row, interleave, rows, table
+from maelio.benchmarks.peers.task import ENVIRONMENTS, Size, Task, make
+from maelio.errors import MaelioError
 
-from maelio.benchmarks.peers.fields import WorkSet, make
-from maelio.benchmarks.peers.rounds import interleave, rows, table, this_module
-from maelio.codecs import Codec
-from maelio.converters.convert import convert
-from maelio.converters.formats import describe
-from maelio.converters.options import Options
-from maelio.converters.storage import Chunks, read_rows
-from maelio.errors import InvalidMeasurement
-
-THREADS = 2
-VARIABLES = ("t2m", "u10", "msl", "tp")
-LZ4 = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", typesize=4)
-
-
-def by_maelio(sources: Sequence[Path], target: Path) -> None:
-    convert(sources, target, Options(threads=THREADS))
-
-
-def by_floor(sources: Sequence[Path], target: Path) -> None:
-    """Every source chunk, row by row of chunks: no order of samples, no statistics, no store that opens."""
-    target.mkdir()
-    codec = Codec("lz4")
-
-    def one(source: Path) -> None:
-        variables = describe(source).variables
-        with open(source, "rb") as file, open(target / source.name, "wb", buffering=0) as out:
-            for name in VARIABLES:
-                variable = variables[name]
-                assert isinstance(variable.storage, Chunks)
-                block = np.empty((variable.storage.shape[0], *variable.shape[1:]), np.float32)
-                for first in range(0, variable.shape[0], len(block)):
-                    part = range(first, min(first + len(block), variable.shape[0]))
-                    read_rows(file.fileno(), variable.storage, variable.stored, 0, part, block[: len(part)])
-                    out.writelines(codec.encode(field) for field in block[: len(part)])
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(one, sources))
-
-
-def by_xarray(sources: Sequence[Path], target: Path) -> None:
-    """One array a variable, one step a chunk; dask's threads."""
-    chunks = {"time": 12, "latitude": -1, "longitude": -1}
-    with xr.open_mfdataset(sources, combine="nested", concat_dim="time", chunks=chunks) as dataset:
-        names = [str(name) for name in dataset.data_vars]
-        for name in names:
-            dataset[name].encoding.clear()
-        grid, steps = tuple(dataset[names[0]].shape[1:]), dataset.chunks["time"][0]
-        layout = {"chunks": (1, *grid), "shards": (steps, *grid), "compressors": [LZ4]}
-        encoding = dict.fromkeys(names, layout)
-        dataset.to_zarr(target, zarr_format=3, encoding=encoding, consolidated=False)
-
-
-def by_h5py(sources: Sequence[Path], target: Path) -> None:
-    """A loop over files in two processes, written by zarr-python in maelio's own layout."""
-    with h5py.File(sources[0]) as file:
-        shape = file[VARIABLES[0]].shape
-    steps = shape[0]
-    zarr.create_array(
-        target,
-        shape=(steps * len(sources), len(VARIABLES), *shape[1:]),
-        dtype="f4",
-        chunks=(1, len(VARIABLES), *shape[1:]),
-        shards=(steps, len(VARIABLES), *shape[1:]),
-        compressors=[LZ4],
-    )
-    with ProcessPoolExecutor(THREADS) as pool:
-        list(pool.map(_copy_file, sources, [target] * len(sources), range(0, steps * len(sources), steps)))
-
-
-def _copy_file(source: Path, target: Path, first: int) -> None:
-    with h5py.File(source) as file:
-        block = np.stack([file[name][...] for name in VARIABLES], axis=1)
-    zarr.open_array(target)[first : first + len(block)] = block
-
-
-ARMS: dict[str, Callable[[Sequence[Path], Path], None]] = {
-    "maelio": by_maelio,
-    "floor": by_floor,
-    "xarray to_zarr": by_xarray,
-    "h5py + zarr, 2 proc.": by_h5py,
+TASKS: Mapping[str, Callable[[Size], Task]] = {
+    "fields": task_fields.task,
+    "columns": task_columns.task,
+    "grib": partial(task_grib.task, packing="grid_simple"),
+    "ccsds": partial(task_grib.task, packing="grid_ccsds"),
+    "rechunk": task_rechunk.task,
 }
 
 
-def fields_of(arm: str, target: Path) -> Iterator[NDArray[Any]]:
-    """What an arm wrote, variable by variable. Shape: (time, latitude, longitude)."""
-    if arm == "xarray to_zarr":
-        group = zarr.open_group(target, mode="r")
-        yield from (np.asarray(group[name][...]) for name in VARIABLES)  # type: ignore[index]
-        return
-    array = zarr.open_array(target if arm.startswith("h5py") else target / "fields", mode="r")
-    yield from (np.asarray(array[:, number]) for number in range(len(VARIABLES)))
+def compare(task: Task, folder: Path, rounds: int, wanted: Sequence[str], environments: Path) -> str:
+    """Make the data set, run the `wanted` arms in turn, check their values; the table, and what is not in it and why.
+
+    Raises:
+        BadRequest: the folder holds another data set.
+        InvalidMeasurement: a tool failed, or did not write the values of the sources.
+    """
+    absent = {name: reason for name in wanted if (reason := task.arms[name].absent(environments))}
+    arms = {name: task.arms[name] for name in wanted if name not in absent}
+    sources = make(folder / "source", task.work)
+    targets = {name: folder / name for name in arms}
+    commands = {name: arm.command(environments, targets[name], sources) for name, arm in arms.items()}
+    costs = interleave(commands, rounds, lambda name: _clear(targets[name]), logs=folder)
+    task.check(sources, targets)
+    found = rows(costs, {name: arm.against for name, arm in arms.items() if arm.against in arms})
+    size = f"{task.work}: {task.work.bytes / 1e6:.0f} MB decoded, {len(os.sched_getaffinity(0))} cores"
+    lines = [
+        f"{size}, {rounds} interleaved round(s); all values equal the sources'",
+        table(found),
+        *(f"{name:<28}not installed: {reason}" for name, reason in absent.items()),
+        *_about_maelio(found, task.work.bytes),
+    ]
+    return "\n".join(lines) + "\n"
 
 
-def check(folder: Path) -> None:
-    """Raises InvalidMeasurement: two arms do not hold the same values."""
-    arms = [arm for arm in ARMS if arm != "floor"]
-    for fields in zip(*(fields_of(arm, folder / arm) for arm in arms), strict=True):
-        for arm, field in zip(arms[1:], fields[1:], strict=True):
-            if not np.array_equal(field, fields[0]):
-                raise InvalidMeasurement(f"{arm} and {arms[0]} do not hold the same values")
+def _clear(target: Path) -> None:
+    """What a run left, and what it left beside its target."""
+    for path in target.parent.glob(f"{target.name}*"):
+        if path.is_dir() and path.name.removeprefix(target.name) in ("", ".part", ".temporary"):
+            shutil.rmtree(path)
+
+
+def _about_maelio(found: Sequence[Row], decoded: int) -> list[str]:
+    by_name = {row.name: row for row in found}
+    maelio = by_name["maelio"]
+    lines = [f"maelio: {decoded / 1e6 / maelio.wall_s:.0f} MB/s decoded"]
+    if floor := by_name.get("floor"):
+        wall, cpu = maelio.wall_s / floor.wall_s, maelio.cpu_s / floor.cpu_s
+        lines.append(f"maelio to the floor: wall {wall:.2f}x, CPU {cpu:.2f}x")
+    return lines
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    usual = WorkSet()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--set", choices=TASKS, default="fields")
+    parser.add_argument("--size", choices=get_args(Size), default="small")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--files", type=int, default=usual.files)
-    parser.add_argument("--steps", type=int, default=usual.steps)
-    parser.add_argument("--grid", type=int, nargs=2, default=(usual.latitudes, usual.longitudes))
-    parser.add_argument("--arm", choices=ARMS, help="run one arm, and nothing else")
+    parser.add_argument(
+        "--arm", action="append", metavar="NAME", help="run this one and maelio's; may be repeated"
+    )
+    parser.add_argument("--environments", type=Path, default=ENVIRONMENTS, help="what `make peers` made")
     given = parser.parse_args(argv)
-    work = WorkSet(given.files, given.steps, *given.grid)
-    if given.arm:
-        ARMS[given.arm](work.paths(given.folder / "source"), given.folder / given.arm)
-        return 0
-    make(given.folder / "source", work)
-    size = ["--files", str(work.files), "--steps", str(work.steps), "--grid", *map(str, given.grid)]
-    commands = {
-        arm: this_module("maelio.benchmarks.peers.convert", str(given.folder), *size, "--arm", arm)
-        for arm in ARMS
-    }
-    costs = interleave(
-        commands, given.rounds, lambda arm: shutil.rmtree(given.folder / arm, ignore_errors=True)
-    )
-    check(given.folder)
-    cores = len(os.sched_getaffinity(0))
-    sys.stdout.write(
-        f"{work.files} files, {work.bytes / 1e6:.0f} MB decoded, {cores} cores, {given.rounds} interleaved rounds; "
-        f"values equal in all arms\n{table(rows(costs))}\n"
-    )
-    maelio = rows(costs)[0]
-    sys.stdout.write(f"maelio: {work.bytes / 1e6 / maelio.wall_s:.0f} MB/s decoded\n")
+    task = TASKS[given.set](given.size)
+    wanted = given.arm or list(task.arms)
+    if unknown := [name for name in wanted if name not in task.arms]:
+        parser.error(f"no arm {unknown[0]!r}; there are {', '.join(map(repr, task.arms))}")
+    wanted = [
+        name for name in task.arms if name in wanted or name == "maelio" or _compared(task, name, wanted)
+    ]
+    try:
+        sys.stdout.write(compare(task, given.folder, given.rounds, wanted, given.environments))
+    except MaelioError as error:
+        sys.stderr.write(f"maelio: {error}\n")
+        return error.exit_code
     return 0
+
+
+def _compared(task: Task, name: str, wanted: Sequence[str]) -> bool:
+    """Whether a wanted arm is divided by this one."""
+    return any(task.arms[arm].against == name for arm in wanted)
 
 
 if __name__ == "__main__":
