@@ -23,6 +23,7 @@ from maelio.converters.storage import (
     read_rows,
     take,
 )
+from maelio.errors import BadData
 
 _DECODING = 24  # bytes a value inside eccodes: float64 on the way, the array it returns, both once more
 
@@ -74,11 +75,14 @@ def _describe_gribs(
 
 def read_whole(source: Source, names: Iterable[str]) -> dict[str, NDArray[Any]]:
     """Whole variables, not decoded: coordinates and the like. Raises BadData: one cannot be read."""
+    storages = {name: source.variables[name].storage for name in names}
+    held = {name: storage.values for name, storage in storages.items() if isinstance(storage, Held)}
+    others = [name for name in storages if name not in held]
+    if not others:
+        return held
     if source.format == "grib":
-        from maelio.converters.grib import read_held  # eccodes takes a quarter of a second to load
-
-        return read_held(source, names)
-    return _library(source).read_raw(source, names)
+        raise BadData(f"{source.path}: variable {others[0]!r} is a field, wanted a coordinate")
+    return held | _library(source).read_raw(source, others)
 
 
 def read_stored(

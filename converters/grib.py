@@ -1,7 +1,7 @@
 """GRIB files: found by a walk over their sections, named by eccodes, arranged as CF variables like cfgrib does."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,17 +97,6 @@ def describe_all(paths: Sequence[Path], samples: str | None, variables: Sequence
     indexes = [_index(path) for path in paths]
     along = samples or _samples([index.messages for index in indexes])
     return [_source(index, along, variables) for index in indexes]
-
-
-def read_held(source: Source, names: Iterable[str]) -> dict[str, NDArray[Any]]:
-    """Coordinates, which were made when the file was described."""
-    held = {}
-    for name in names:
-        storage = source.variables[name].storage
-        if not isinstance(storage, Held):
-            raise BadData(f"{source.path}: variable {name!r} is a field, wanted a coordinate")
-        held[name] = storage.values
-    return held
 
 
 def _samples(files: Sequence[Sequence[Message]]) -> str:

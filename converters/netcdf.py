@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from maelio.converters import netcdf3, netcdf4
 from maelio.converters.source import Source, Variable, describe_variable, extent
-from maelio.converters.storage import Slow, Storage
+from maelio.converters.storage import Held, Slow, Storage
 from maelio.errors import BadData
 
 
 def describe(path: Path, kind: Literal["netcdf3", "netcdf4"]) -> Source:
-    """Open a file once and note what a plan needs.
+    """Open a file once and note what a plan needs, the values of coordinates included: opening costs more than they.
 
     Raises BadData: damaged, or cut short.
     """
@@ -36,9 +36,7 @@ def describe(path: Path, kind: Literal["netcdf3", "netcdf4"]) -> Source:
             attributes=dict(raw.attrs),
             unlimited=frozenset(map(str, raw.encoding.get("unlimited_dims", ()))),
             variables={
-                name: describe_variable(
-                    path, name, raw.variables[name], *_table(tables, name, raw.variables[name])
-                )
+                name: describe_variable(path, name, raw.variables[name], *_place(path, tables, name, raw))
                 for name in names
             },
         )
@@ -69,13 +67,15 @@ def _opened(path: Path) -> xr.Dataset:
 
 def read_raw(source: Source, names: Iterable[str]) -> dict[str, NDArray[Any]]:
     """Whole variables, not decoded. Raises BadData: naming the variable that cannot be read."""
-    values = {}
     with open_raw(source.path) as raw:
-        for name in names:
-            try:
-                values[name] = raw.variables[name].values
-            except (OSError, RuntimeError) as error:
-                raise BadData(f"{source.path}: variable {name!r} cannot be read: {error}") from error
+        return {name: _values(source.path, name, raw) for name in names}
+
+
+def _values(path: Path, name: str, raw: xr.Dataset) -> NDArray[Any]:
+    try:
+        values: NDArray[Any] = raw.variables[name].values
+    except (OSError, RuntimeError) as error:
+        raise BadData(f"{path}: variable {name!r} cannot be read: {error}") from error
     return values
 
 
@@ -86,7 +86,10 @@ def read_slowly(source: Source, variable: Variable, box: Mapping[str, slice]) ->
         return values
 
 
-def _table(
-    tables: Mapping[str, tuple[np.dtype[Any], Storage]], name: str, raw: xr.Variable
+def _place(
+    path: Path, tables: Mapping[str, tuple[np.dtype[Any], Storage]], name: str, raw: xr.Dataset
 ) -> tuple[np.dtype[Any], Storage]:
-    return tables.get(name) or (raw.dtype, Slow("no fixed place in the file"))
+    stored, storage = tables.get(name) or (raw.variables[name].dtype, Slow("no fixed place in the file"))
+    if raw.variables[name].dims == (name,):
+        storage = Held(_values(path, name, raw))
+    return stored, storage
