@@ -6,9 +6,9 @@ deviation of 1 Pa loses nothing; parts are joined exactly enough for any order a
 Source: Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance", formula 2.1.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from maelio.store import Statistics
 
 _SLAB_VALUES = 2**16  # of one pass: 512 KiB as float64, well inside a core's cache
+_JOINED_AT_ONCE = 2**10  # moments of parts, all levels counted
+_BLOCK_VALUES = 2**13  # of one dot product: from 10000 on OpenBLAS takes threads of its own
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,20 +31,6 @@ class Moments:
     max: NDArray[np.float64]
     mean: NDArray[np.float64]
     spread: NDArray[np.float64]
-
-    def join(self, other: "Moments") -> "Moments":
-        count = self.count + other.count
-        part = other.count / np.maximum(count, 1)
-        with np.errstate(invalid="ignore", over="ignore"):
-            delta = other.mean - self.mean
-            return Moments(
-                count=count,
-                missing=self.missing + other.missing,
-                min=np.fmin(self.min, other.min),
-                max=np.fmax(self.max, other.max),
-                mean=self.mean + delta * part,
-                spread=self.spread + other.spread + delta**2 * (self.count * part),
-            )
 
     def statistics(self) -> Statistics:
         known = np.where(self.count > 0, 1.0, np.nan)
@@ -74,13 +62,34 @@ class Moments:
         return cls(**{name: array(entry[name]) for name in cls.__slots__})
 
 
-def nothing(levels: int) -> Moments:
+def join(parts: Iterable[Moments], levels: int) -> Moments:
+    """Moments of all values of all `parts`, whatever their number and order; few are held at a time."""
+    joined, rest = _nothing(levels), iter(parts)
+    while some := list(islice(rest, max(1, _JOINED_AT_ONCE // levels))):
+        joined = _join([joined, *some])
+    return joined
+
+
+def _join(found: Sequence[Moments]) -> Moments:
+    counts = np.stack([part.count for part in found])
+    means = np.stack([part.mean for part in found])
+    count = counts.sum(axis=0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        mean = (counts / np.maximum(count, 1) * means).sum(axis=0)
+        between = (counts * (means - mean) ** 2).sum(axis=0)
+        return Moments(
+            count=count,
+            missing=np.sum([part.missing for part in found], axis=0),
+            min=np.fmin.reduce([part.min for part in found]),
+            max=np.fmax.reduce([part.max for part in found]),
+            mean=mean,
+            spread=np.sum([part.spread for part in found], axis=0) + between,
+        )
+
+
+def _nothing(levels: int) -> Moments:
     none, zero, nan = np.zeros(levels, np.int64), np.zeros(levels), np.full(levels, np.nan)
     return Moments(count=none, missing=none, min=nan, max=nan, mean=zero, spread=zero)
-
-
-def join(parts: Iterable[Moments], levels: int) -> Moments:
-    return reduce(Moments.join, parts, nothing(levels))
 
 
 def moments(field: NDArray[Any], level_axis: int | None) -> Moments:
@@ -113,8 +122,8 @@ def _of_slab(values: NDArray[Any]) -> Moments:
     count = np.full(len(values), values.shape[1])
     with np.errstate(invalid="ignore", over="ignore"):
         shift = values[:, 0].astype(np.float64)
-        away = values - shift[:, None]
-        total, squares = away.sum(axis=1), np.einsum("ij,ij->i", away, away)
+        away = _away(values, shift)
+        total, squares = away.sum(axis=(1, 2)), np.vecdot(away, away).sum(axis=1)
         spread = np.maximum(squares - total**2 / count, 0)
         return Moments(
             count=count,
@@ -124,6 +133,17 @@ def _of_slab(values: NDArray[Any]) -> Moments:
             mean=shift + total / count,
             spread=spread,
         )
+
+
+def _away(values: NDArray[Any], shift: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Differences of `values` (level, value) from `shift` (level,). Shape: (level, block, value), zeros at the end."""
+    levels, width = values.shape
+    blocks = -(-width // _BLOCK_VALUES)
+    away = np.empty((levels, blocks * -(-width // blocks)))
+    away[:, :width] = values
+    away[:, :width] -= shift[:, None]
+    away[:, width:] = 0
+    return away.reshape(levels, blocks, -1)
 
 
 def _with_missing(values: NDArray[Any]) -> Moments:
