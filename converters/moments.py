@@ -32,6 +32,9 @@ class Moments:
     mean: NDArray[np.float64]
     spread: NDArray[np.float64]
 
+    def join(self, other: "Moments") -> "Moments":
+        return _join([self, other])
+
     def statistics(self) -> Statistics:
         known = np.where(self.count > 0, 1.0, np.nan)
         with np.errstate(invalid="ignore"):
@@ -64,7 +67,7 @@ class Moments:
 
 def join(parts: Iterable[Moments], levels: int) -> Moments:
     """Moments of all values of all `parts`, whatever their number and order; few are held at a time."""
-    joined, rest = _nothing(levels), iter(parts)
+    joined, rest = nothing(levels), iter(parts)
     while some := list(islice(rest, max(1, _JOINED_AT_ONCE // levels))):
         joined = _join([joined, *some])
     return joined
@@ -87,7 +90,7 @@ def _join(found: Sequence[Moments]) -> Moments:
         )
 
 
-def _nothing(levels: int) -> Moments:
+def nothing(levels: int) -> Moments:
     none, zero, nan = np.zeros(levels, np.int64), np.zeros(levels), np.full(levels, np.nan)
     return Moments(count=none, missing=none, min=nan, max=nan, mean=zero, spread=zero)
 
