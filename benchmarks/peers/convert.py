@@ -25,6 +25,7 @@ from maelio.benchmarks.peers import task_columns, task_fields, task_grib, task_r
 from maelio.benchmarks.peers.rounds import Row, interleave, rows, table
 from maelio.benchmarks.peers.task import ENVIRONMENTS, Size, Task, make
 from maelio.errors import MaelioError
+from maelio.files import show_bytes
 
 TASKS: Mapping[str, Callable[[Size], Task]] = {
     "fields": task_fields.task,
@@ -56,6 +57,7 @@ def compare(task: Task, folder: Path, rounds: int, wanted: Sequence[str], enviro
         table(found),
         *(f"{name:<28}not installed: {reason}" for name, reason in absent.items()),
         *_about_maelio(found, task.work.bytes),
+        *_about_memory(found, task.memory),
     ]
     return "\n".join(lines) + "\n"
 
@@ -75,6 +77,13 @@ def _about_maelio(found: Sequence[Row], decoded: int) -> list[str]:
         wall, cpu = maelio.wall_s / floor.wall_s, maelio.cpu_s / floor.cpu_s
         lines.append(f"maelio to the floor: wall {wall:.2f}x, CPU {cpu:.2f}x")
     return lines
+
+
+def _about_memory(found: Sequence[Row], cap: int | None) -> list[str]:
+    if cap is None:
+        return []
+    kept = [row.name for row in found if row.tree_bytes <= cap]
+    return [f"within the {show_bytes(cap)} that were given: {', '.join(kept) or 'none'}"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

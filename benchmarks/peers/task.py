@@ -74,7 +74,7 @@ class Arm:
         if self.environment:
             there = (environments / self.environment / "bin" / "python").exists()
             return None if there else f"no {environments / self.environment}; `make peers` makes it"
-        missing = [name for name in self.needs if find_spec(name) is None]
+        missing = [name for name in self.needs if not _installed(name)]
         return f"no module {', '.join(missing)}; pip install 'maelio[peers]'" if missing else None
 
     def command(self, environments: Path, target: Path, sources: Sequence[Path]) -> list[str]:
@@ -93,11 +93,15 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """`truth` reads the sources without any of the tools, in the blocks and the order in which `Arm.read` does."""
+    """`truth` reads the sources without any of the tools, in the blocks and the order in which `Arm.read` does.
+
+    `memory`: the bytes that the tools were told to keep to, where they were.
+    """
 
     work: Work
     truth: Callable[[Sequence[Path]], Iterator[Block]]
     arms: Mapping[str, Arm]
+    memory: int | None = None
 
     def check(self, sources: Sequence[Path], targets: Mapping[str, Path]) -> None:
         """Compare what each arm wrote to its target with the sources, bit for bit.
@@ -115,6 +119,13 @@ class Task:
                         raise InvalidMeasurement(
                             f"{name} does not hold the values of the sources: {wanted[0]}"
                         )
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package it is in
+        return False
 
 
 def same(wanted: NDArray[Any], found: NDArray[Any]) -> bool:

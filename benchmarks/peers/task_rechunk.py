@@ -45,4 +45,4 @@ def task(size: Size) -> Task:
         "rechunker": Arm("by_rechunker", one_array, given, environment="rechunker"),
         "tensorstore": Arm("by_tensorstore", one_array, given, needs=("tensorstore",)),
     }
-    return Task(work, truth, arms)
+    return Task(work, truth, arms, work.memory)

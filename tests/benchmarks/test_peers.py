@@ -31,8 +31,18 @@ def folder(fields: Task, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+COMPARED = [
+    "fields",
+    "columns",
+    "grib",
+    pytest.param(
+        "rechunk", marks=pytest.mark.xfail(strict=True, reason="samples of two dimensions are to come")
+    ),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", COMPARED)
 def test_all_tools_write_the_values_of_the_sources(
     name: str, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
