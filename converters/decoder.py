@@ -85,7 +85,7 @@ class Decoder:
     @property
     def usable(self) -> bool:
         """It lives, and was started by this very process, not by one that this is a fork of."""
-        return self._owner == os.getpid() and self._process.returncode is None
+        return self._owner == os.getpid() and self._process.poll() is None
 
     def values(self, message: bytes, count: int) -> NDArray[np.float64]:
         """Values in the order of the message, NaN where missing; they stay until the next call.
@@ -199,7 +199,12 @@ def _attempt(
             return True, answer(handle, count, memory)
         finally:
             eccodes.codes_release(handle)
-    except (eccodes.CodesInternalError, BadData, ValueError, OverflowError) as error:  # the latter two from sizes
+    except (
+        eccodes.CodesInternalError,
+        BadData,
+        ValueError,
+        OverflowError,
+    ) as error:  # the latter two from sizes
         return False, str(error)
     except MemoryError:
         return False, "it asks for more memory than there is"

@@ -149,7 +149,9 @@ def _ask(
             return decoder().facts(message), sections[header.grid]
         facts, grid = decoder().facts_and_grid(message)
     except BadData as error:
-        raise BadData(f"{path}: message {header.field.number} cannot be described: {error} (damaged header?)") from error
+        raise BadData(
+            f"{path}: message {header.field.number} cannot be described: {error} (damaged header?)"
+        ) from error
     number = next((at for at, other in enumerate(grids) if grid.same(other)), len(grids))
     if number == len(grids):
         grids.append(grid)
