@@ -60,7 +60,7 @@ def open_raw(path: Path) -> Iterator[xr.Dataset]:
 def _opened(path: Path) -> xr.Dataset:
     try:
         return xr.open_dataset(path, engine="netcdf4", decode_cf=False, cache=False)
-    except (OSError, RuntimeError, ValueError, TypeError) as error:
+    except (OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:  # the last from attributes
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise BadData(f"{path} cannot be opened as NetCDF: {reason}") from error
 

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from maelio.converters.storage import Chunks, Filter, Rows, Slow, Storage
+from maelio.errors import BadData
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +57,16 @@ def _chunks(dataset: h5py.Dataset, filters: tuple[Filter, ...]) -> Chunks:
         lambda chunk: found.append((chunk.chunk_offset, chunk.byte_offset, chunk.size, chunk.filter_mask))
     )
     starts = [start for start, _, _, _ in found]
-    table = np.array([row[1:] for row in found], np.int64).reshape(-1, 3)
+    try:
+        table = np.array([row[1:] for row in found], np.int64).reshape(-1, 3)
+        firsts = np.array(starts, np.int64).reshape(-1, len(dataset.chunks))
+    except OverflowError:
+        raise BadData(
+            f"{dataset.file.filename}: variable {dataset.name.strip('/')!r} has a chunk that lies where no file ends"
+        ) from None
     return Chunks(
         shape=dataset.chunks,
-        starts=np.array(starts, np.int64).reshape(-1, len(dataset.chunks)),
+        starts=firsts,
         offsets=table[:, 0],
         sizes=table[:, 1],
         skipped=table[:, 2],
