@@ -36,6 +36,9 @@ _LIMIT_S = 60.0  # for one message; and for its values
 _VALUES_PER_S = 10**6
 _MEMORY = 0.5  # of the machine's: a damaged header may ask for any number of values
 
+# Set by some packages when they are imported. With it eccodes 2.50 gives some grids other latitudes, a row too far.
+_OTHER_GEOMETRY = "ECCODES_ECKIT_GEO"
+
 _REQUEST = struct.Struct("<BdQQQ")  # what, seconds, bytes of the message and of the memory, values wanted
 _REPLY = struct.Struct("<?Q")  # whether it went well, bytes of the pickle that follows
 _VALUES, _FACTS, _GRID = range(3)
@@ -73,9 +76,11 @@ class Decoder:
         self._memory = mmap.mmap(self._file, mmap.PAGESIZE)
         self._owner = os.getpid()
         path = [os.path.abspath(folder) for folder in sys.path]
+        settings = {name: value for name, value in os.environ.items() if name != _OTHER_GEOMETRY}
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _START, json.dumps(path), str(theirs.fileno()), str(self._file)],
+                env=settings,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), self._file),
@@ -152,16 +157,16 @@ def _memory_file() -> int:
     return file
 
 
-def _receive(link: socket.socket, length: int) -> bytes:
+def _receive(link: socket.socket, length: int) -> bytearray:
     """Raises EOFError: the other side is gone."""
-    parts = []
-    while length:
-        part = link.recv(min(length, 2**20))
-        if not part:
+    received = bytearray(length)
+    rest = memoryview(received)
+    while rest:
+        count = link.recv_into(rest)
+        if not count:
             raise EOFError
-        parts.append(part)
-        length -= len(part)
-    return b"".join(parts)
+        rest = rest[count:]
+    return received
 
 
 def serve(link_fd: int, file: int) -> None:
@@ -185,7 +190,8 @@ def serve(link_fd: int, file: int) -> None:
             well, answer = _attempt(answers[what], bytes(memory[:length]), count, memory)
             signal.setitimer(signal.ITIMER_REAL, 0)
             reply = pickle.dumps((answer, told.take()))
-            link.sendall(_REPLY.pack(well, len(reply)) + reply)
+            link.sendall(_REPLY.pack(well, len(reply)))
+            link.sendall(reply)
 
 
 def _attempt(

@@ -46,6 +46,12 @@ def _storage(dataset: h5py.Dataset, shape: tuple[int, ...]) -> Storage:
 
 def _contiguous(dataset: h5py.Dataset) -> Storage:
     offset = dataset.id.get_offset()
+    never_filled = dataset.id.get_create_plist().get_fill_time() == h5py.h5d.FILL_TIME_NEVER
+    if never_filled and dataset.size and not dataset.id.get_storage_size():
+        raise BadData(
+            f"{dataset.file.filename}: variable {dataset.name.strip('/')!r} was never written, not even with a fill value: "
+            "each read would give other values"
+        )
     if offset is None or not dataset.shape:
         return Slow("never written, or stored within the header")
     return Rows(offset, dataset.nbytes // dataset.shape[0] if dataset.shape[0] else 0)
@@ -57,16 +63,10 @@ def _chunks(dataset: h5py.Dataset, filters: tuple[Filter, ...]) -> Chunks:
         lambda chunk: found.append((chunk.chunk_offset, chunk.byte_offset, chunk.size, chunk.filter_mask))
     )
     starts = [start for start, _, _, _ in found]
-    try:
-        table = np.array([row[1:] for row in found], np.int64).reshape(-1, 3)
-        firsts = np.array(starts, np.int64).reshape(-1, len(dataset.chunks))
-    except OverflowError:
-        raise BadData(
-            f"{dataset.file.filename}: variable {dataset.name.strip('/')!r} has a chunk that lies where no file ends"
-        ) from None
+    table = np.array([row[1:] for row in found], np.int64).reshape(-1, 3)
     return Chunks(
         shape=dataset.chunks,
-        starts=firsts,
+        starts=np.array(starts, np.int64).reshape(-1, len(dataset.chunks)),
         offsets=table[:, 0],
         sizes=table[:, 1],
         skipped=table[:, 2],

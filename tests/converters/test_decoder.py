@@ -116,6 +116,21 @@ def test_a_message_that_takes_too_long_is_given_up() -> None:
         hasty.values(large, side * side)
 
 
+def test_latitudes_do_not_depend_on_what_else_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """earthkit switches eccodes to another library for grids, which starts some of them a row too late."""
+    keys = {"Ni": 96, "Nj": 73, "latitudeOfFirstGridPoint": 89999983, "latitudeOfLastGridPoint": -89999983}
+    keys |= {
+        "longitudeOfLastGridPoint": 356249908,
+        "iDirectionIncrement": 3749999,
+        "jDirectionIncrement": 2499999,
+    }
+    whole = message(np.zeros(96 * 73), shapeOfTheEarth=6, **keys) + bytes(4096)
+    monkeypatch.setenv("ECCODES_ECKIT_GEO", "1")
+    _, grid = Decoder().facts_and_grid(whole)
+    assert grid.dimensions == ("latitude", "longitude")
+    assert grid.coordinates["latitude"][1][0] == 89.999983
+
+
 def test_values_grow_beyond_the_memory_that_is_shared() -> None:
     """And a small message after a large one is read as well."""
     side = 500
