@@ -1,6 +1,7 @@
 """Convert one file, and have what came of it judged by readers that share no code with the conversion."""
 
 import logging
+import os
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,8 @@ from maelio.converters.signature import identify
 from maelio.errors import BadRequest, MaelioError
 from maelio.store import open_store
 
-xr.backends.list_engines()  # loads them all, once for the processes that are forked off this one
+xr.backends.list_engines()  # loads them all, once for the processes that are forked off this one;
+os.environ.pop("ECCODES_ECKIT_GEO", None)  # one of them set it: with it eccodes gives other latitudes
 
 _OPTIONS = Options(allow_gaps=True, non_finite="allow", shard_bytes=2**18)
 
