@@ -25,7 +25,7 @@ from maelio.converters.storage import (
 )
 from maelio.errors import BadData
 
-_DECODING = 24  # bytes a value inside eccodes: float64 on the way, the array it returns, both once more
+_DECODING = 32  # bytes a value: float64 inside eccodes, the array it returns, both once more, what is shared
 
 
 def describe(path: Path) -> Source:
@@ -125,7 +125,7 @@ def reading_bytes(variable: Variable, axis: int, rows: int) -> int:
         case Rows():
             return max(min(rows * row, MOST_AT_ONCE), row)
         case Messages() as storage:
-            return 2 * storage.largest + _DECODING * prod(variable.shape[storage.fields.ndim :])
+            return 4 * storage.largest + _DECODING * prod(variable.shape[storage.fields.ndim :])
         case Held() | Slow():
             return 2 * rows * row  # around the wanted part, and that part
 

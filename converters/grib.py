@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maelio.converters import grib_headers
+from maelio.converters.decoder import decoder
 from maelio.converters.grib_cube import LEVEL, NUMBER, STEP, TIME, Cube, Message, arrange
 from maelio.converters.grib_headers import Facts, Grid
 from maelio.converters.grib_walk import Header, walk
-from maelio.converters.messages import opened
+from maelio.converters.messages import read_message
 from maelio.converters.source import Source, Variable
 from maelio.converters.storage import Held, Messages
 from maelio.errors import BadData
@@ -132,17 +132,19 @@ def _ask(
     path: Path, fd: int, header: Header, sections: Mapping[bytes, int], grids: list[Grid]
 ) -> tuple[Facts, int]:
     """What eccodes knows of a message. A new grid is added to `grids`; its number there is returned."""
+    message = read_message(fd, header.field)
     try:
-        with opened(fd, header.field) as handle:
-            number = sections.get(header.grid)
-            if number is None:
-                grid = grib_headers.grid(handle)
-                number = next((at for at, other in enumerate(grids) if grid.same(other)), len(grids))
-                if number == len(grids):
-                    grids.append(grid)
-            return grib_headers.facts(handle), number
+        if header.grid in sections:
+            return decoder().facts(message), sections[header.grid]
+        facts, grid = decoder().facts_and_grid(message)
     except BadData as error:
-        raise BadData(f"{path}: {error}") from error
+        raise BadData(
+            f"{path}: message {header.field.number} cannot be described: {error} (damaged header?)"
+        ) from error
+    number = next((at for at, other in enumerate(grids) if grid.same(other)), len(grids))
+    if number == len(grids):
+        grids.append(grid)
+    return facts, number
 
 
 def _source(index: _Index, samples: str, wanted: Sequence[str] | None) -> Source:

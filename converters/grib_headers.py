@@ -9,8 +9,7 @@ import eccodes
 import numpy as np
 from numpy.typing import NDArray
 
-from maelio.converters.messages import in_rows
-from maelio.converters.storage import Scan
+from maelio.converters.grib_scan import Scan, in_rows
 
 log = logging.getLogger(__name__)
 

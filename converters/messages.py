@@ -1,14 +1,14 @@
-"""Values of GRIB messages, decoded by eccodes straight into a caller's array, in any thread."""
+"""Values of GRIB messages, decoded in any thread: by eccodes here where nothing can go wrong, else in a process beside."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import eccodes
 import numpy as np
 from numpy.typing import NDArray
 
-from maelio.converters.storage import Field, Messages, Parts, Scan, pread, take
+from maelio.converters.decoder import decoder
+from maelio.converters.grib_packing import is_plain, packing
+from maelio.converters.grib_scan import Scan, in_rows
+from maelio.converters.storage import Field, Messages, Parts, pread, take
 from maelio.errors import BadData
 
 _INDICATOR = 16  # bytes of section 0 of edition 2; its last 8 are the length of the message
@@ -32,41 +32,40 @@ def read_messages(fd: int, storage: Messages, parts: Parts, out: NDArray[Any]) -
     )
     for place in np.ndindex(fields.shape):
         field: Field = fields[place]  # type: ignore[assignment]
-        out[place] = take(read_field(fd, field, storage.scan, grid), within)
+        out[place] = take(_read_field(fd, field, storage.scan, grid), within)
 
 
-def read_field(fd: int, field: Field, scan: Scan, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """One field in rows. Raises BadData: naming the message that cannot be decoded."""
-    with opened(fd, field) as handle:
-        eccodes.codes_set(handle, "missingValue", np.nan)
-        values = eccodes.codes_get_double_array(handle, "values")  # as fast as float32, and rounded once
+def _read_field(fd: int, field: Field, scan: Scan, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """One field in rows, until the next call. Raises BadData: naming the message that cannot be decoded."""
+    message = read_message(fd, field)
+    count = int(np.prod(shape))
     try:
-        return in_rows(values, shape, scan)
-    except ValueError:
-        raise BadData(f"message {field.number} has {len(values)} values, wanted {shape}") from None
+        values = _decode(message) if is_plain(message, count) else decoder().values(message, count)
+        return in_rows(values, shape, scan)  # values for all points of the grid, or it is damaged
+    except (BadData, ValueError) as error:
+        raise BadData(
+            f"message {field.number} cannot be decoded: {error} (damaged {packing(message)} data?)"
+        ) from error
 
 
-@contextmanager
-def opened(fd: int, field: Field) -> Iterator[int]:
-    """A handle of eccodes on one field. Raises BadData: whatever eccodes raises, naming the message."""
-    pieces = [pread(fd, length, offset) for offset, length in field.pieces]
-    if len(pieces) > 1:  # cut out of a message of several fields, and shorter than it
-        pieces[0] = pieces[0][: _INDICATOR - 8] + field.bytes.to_bytes(8, "big")
-    message = b"".join((*pieces, _BEHIND))
+def _decode(message: bytes) -> NDArray[np.float64]:
+    import eccodes  # takes a quarter of a second to load
+
     try:
         handle = eccodes.codes_new_from_message(message)
         try:
-            yield handle
+            eccodes.codes_set(handle, "missingValue", np.nan)
+            values: NDArray[np.float64] = eccodes.codes_get_double_array(handle, "values")
+            return values  # as fast as float32, and rounded once
         finally:
             eccodes.codes_release(handle)
     except eccodes.CodesInternalError as error:
-        raise BadData(f"message {field.number} cannot be decoded: {error}") from error
+        raise BadData(str(error)) from error
 
 
-def in_rows(values: NDArray[Any], shape: tuple[int, ...], scan: Scan) -> NDArray[Any]:
-    """Values in the order of the file as the array `shape`: rows from the first to the last one written."""
-    field = values.reshape(shape[::-1] if scan.by_columns else shape)
-    if scan.alternating:
-        field = field.copy()
-        field[1::2] = field[1::2, ::-1]
-    return field.T if scan.by_columns else field
+def read_message(fd: int, field: Field) -> bytes:
+    """A message of one field, and zeros behind it. Raises BadData: the file ends before."""
+    pieces = [pread(fd, length, offset) for offset, length in field.pieces]
+    if len(pieces) > 1:  # cut out of a message of several fields, and shorter than it
+        pieces[0] = pieces[0][: _INDICATOR - 8] + field.bytes.to_bytes(8, "big")
+    return b"".join((*pieces, _BEHIND))

@@ -26,7 +26,7 @@ def describe(path: Path, kind: Literal["netcdf3", "netcdf4"]) -> Source:
         names = [str(name) for name in raw.variables]
         shapes = {name: raw.variables[name].shape for name in names}
         tables: Mapping[str, tuple[np.dtype[Any], Storage]] = (
-            netcdf3.tables(path) if kind == "netcdf3" else netcdf4.tables(path, shapes)
+            netcdf3.tables(path) if kind == "netcdf3" else _tables(path, shapes)
         )
         return Source(
             path=path,
@@ -40,6 +40,13 @@ def describe(path: Path, kind: Literal["netcdf3", "netcdf4"]) -> Source:
                 for name in names
             },
         )
+
+
+def _tables(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, tuple[np.dtype[Any], Storage]]:
+    try:
+        return netcdf4.tables(path, shapes)
+    except (OSError, RuntimeError, ValueError, KeyError, OverflowError) as error:  # what h5py finds damaged
+        raise BadData(f"{path} has HDF5 headers that cannot be read: {error}") from error
 
 
 _library = threading.RLock()  # netCDF-C and HDF5 crash when two threads are inside, in whatever files
@@ -60,7 +67,7 @@ def _opened(path: Path) -> xr.Dataset:
         return xr.open_dataset(
             path, engine="netcdf4", decode_cf=False, cache=False, create_default_indexes=False
         )
-    except (OSError, RuntimeError, ValueError, TypeError) as error:
+    except (OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:  # the last: attributes
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise BadData(f"{path} cannot be opened as NetCDF: {reason}") from error
 

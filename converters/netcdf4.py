@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from maelio.converters.storage import Chunks, Filter, Rows, Slow, Storage
+from maelio.errors import BadData
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,12 @@ def _storage(dataset: h5py.Dataset, shape: tuple[int, ...]) -> Storage:
 
 def _contiguous(dataset: h5py.Dataset) -> Storage:
     offset = dataset.id.get_offset()
+    never_filled = dataset.id.get_create_plist().get_fill_time() == h5py.h5d.FILL_TIME_NEVER
+    if never_filled and dataset.size and not dataset.id.get_storage_size():
+        raise BadData(
+            f"{dataset.file.filename}: variable {dataset.name.strip('/')!r} was never written, not even with a fill value: "
+            "each read would give other values"
+        )
     if offset is None or not dataset.shape:
         return Slow("never written, or stored within the header")
     return Rows(offset, dataset.nbytes // dataset.shape[0] if dataset.shape[0] else 0)

@@ -17,6 +17,7 @@ import numpy as np
 from numcodecs import blosc
 from numpy.typing import NDArray
 
+from maelio.converters.grib_scan import Scan
 from maelio.errors import BadData
 
 Filter = Literal["shuffle", "deflate"]
@@ -72,14 +73,6 @@ class Field:
     @property
     def bytes(self) -> int:
         return sum(length for _, length in self.pieces)
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """The order of a grid's values, where it is not row after row, each in the same direction."""
-
-    by_columns: bool = False
-    alternating: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
