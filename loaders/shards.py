@@ -3,13 +3,19 @@
     one row a chunk      every inner chunk is read or decoded to its place in the batch
     many rows a chunk    every chunk that the batch touches is decoded once, then its rows are gathered
 
+Of a part of a row only the chunks that hold it are read; of a chunk without codec only the bytes. What is
+wanted twice in a batch, at another step of another sample or as another tensor, is read once.
+
 No Zarr library and no Python object per value take part; an index lookup is arithmetic on the row number.
 """
 
+import mmap
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,22 +24,43 @@ from numpy.typing import NDArray
 from maelio.errors import BadData
 from maelio.ledger import Work
 from maelio.loaders.cache import BlockCache
+from maelio.loaders.parts import Part, Piece, spans
 from maelio.loaders.shardfile import ShardFile, allow_open_files
 from maelio.store import Store
+
+Array = NDArray[Any]
+
+_of_thread = threading.local()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ask:
+    """Fill ``out[i]`` with a part of row ``rows[i]``, its windows beginning at ``corners[i]``.
+
+    Shape: rows (n,); out (n, *part.shape), C-contiguous, of the array's dtype; corners (n, window).
+    """
+
+    rows: NDArray[np.int64]
+    out: Array
+    corners: NDArray[np.int64] | None = None
 
 
 class Shards:
     """The reader of the array `name`. Opens every shard once; several threads may read at the same time.
 
-    `cached_chunks` decoded chunks are held where a chunk has many rows.
+    `parts` of its rows can be asked for; all of the row by default. `cached_chunks` decoded chunks are held
+    where a chunk has many rows.
 
     Raises:
         BadData: a shard is missing, not as long as the store says, or its index is damaged.
         NotPermitted: a shard may not be read.
     """
 
-    def __init__(self, store: Store, name: str, *, cached_chunks: int = 1) -> None:
+    def __init__(
+        self, store: Store, name: str, *, parts: Sequence[Part] | None = None, cached_chunks: int = 1
+    ) -> None:
         self.array = store.arrays[name]
+        self.parts = [Part.whole(self.array)] if parts is None else list(parts)
         self._raw = self.array.codec.name == "none"
         self._files = self._open(store)
         self._chunk_rows_per_file = self.array.rows_per_shard // self.array.rows_per_chunk
@@ -41,27 +68,54 @@ class Shards:
         self._index = index.reshape(-1, self.array.pieces, 2)
         self._blocks = self._cache(cached_chunks) if self.array.rows_per_chunk > 1 else None
 
-    def read(self, rows: NDArray[np.int64], out: NDArray[Any]) -> Work:
-        """Fill ``out[i]`` with row ``rows[i]``, and tell what it took.
-
-        Shape: rows (n,); out (n, variable, *rest), C-contiguous, of the array's dtype.
+    def read(self, asks: Sequence[Ask], share: int = 0, shares: int = 1) -> Work:
+        """Do one of `shares` equal shares of what is asked of every part, and tell what it took.
 
         Raises:
             IndexError: a row lies outside the array.
-            BadData: a chunk cannot be read or decoded; names the shard and the chunk.
+            BadData: a chunk cannot be read or decoded; names the shard, the chunk, the row and the byte.
         """
         tally = _Tally()
-        outside = (rows < 0) | (rows >= self.array.samples)
-        if outside.any():
-            raise IndexError(
-                f"row {rows[outside][0]} of array {self.array.name!r}, which has {self.array.samples} rows"
-            )
+        for ask in asks:
+            outside = (ask.rows < 0) | (ask.rows >= self.array.samples)
+            if outside.any():
+                raise IndexError(
+                    f"row {ask.rows[outside][0]} of array {self.array.name!r}, which has {self.array.samples} rows"
+                )
         if self._blocks is None:
-            for position, row in enumerate(rows.tolist()):
-                self._fill(row, out[position : position + 1], tally)
+            self._read_rows(asks, share, shares, tally)
         else:
-            self._blocks.gather(rows, out, lambda number, block: self._fill(number, block, tally))
-        return tally.work(delivered_bytes=out.nbytes)
+            self._gather(self._blocks, asks, share, shares, tally)
+        return tally.work()
+
+    def _read_rows(self, asks: Sequence[Ask], share: int, shares: int, tally: "_Tally") -> None:
+        """One row a chunk: every row that is asked for is read once."""
+        wanted = np.concatenate([ask.rows for ask in asks])
+        which = np.repeat(np.arange(len(asks)), [len(ask.rows) for ask in asks])
+        place = np.concatenate([np.arange(len(ask.rows)) for ask in asks])
+        rows, first, count = np.unique(wanted, return_index=True, return_counts=True)
+        by_row = np.argsort(wanted, kind="stable") if len(rows) < len(wanted) else first
+        ends = np.cumsum(count)
+        for number in range(len(rows) * share // shares, len(rows) * (share + 1) // shares):
+            takers = []
+            for taker in by_row[ends[number] - count[number] : ends[number]].tolist():
+                ask, part, position = asks[which[taker]], self.parts[which[taker]], int(place[taker])
+                takers.append((_pieces(part, ask, position), ask.out[position : position + 1]))
+            self._fill(int(rows[number]), takers, tally)
+            tally.delivered_bytes += sum(out.nbytes for _, out in takers)
+
+    def _gather(
+        self, blocks: BlockCache, asks: Sequence[Ask], share: int, shares: int, tally: "_Tally"
+    ) -> None:
+        def decode(number: int, parts: list[Array]) -> None:
+            takers = [(part.pieces, block) for part, block in zip(self.parts, parts, strict=True)]
+            self._fill(number, takers, tally)
+
+        for number, (ask, part) in enumerate(zip(asks, self.parts, strict=True)):
+            first, last = (len(ask.rows) * n // shares for n in (share, share + 1))
+            out = ask.out[first:last]
+            blocks.gather(number, ask.rows[first:last], out, decode, _window(part, ask, first))
+            tally.delivered_bytes += out.nbytes
 
     def _open(self, store: Store) -> list[ShardFile]:
         shards = store.contents.stacks[self.array.name].shards
@@ -85,31 +139,58 @@ class Shards:
         return BlockCache(
             slots,
             blocks=len(self._index),
-            shape=(self.array.rows_per_chunk, *self.array.row_shape),
+            rows=self.array.rows_per_chunk,
+            shapes=[part.held for part in self.parts],
             dtype=self.array.dtype,
         )
 
-    def _fill(self, number: int, out: NDArray[Any], tally: "_Tally") -> None:
-        """Fill `out` with the chunk row `number`. Shape: (rows of a chunk, variable, *rest)."""
+    def _fill(self, number: int, takers: Sequence[tuple[Sequence[Piece], Array]], tally: "_Tally") -> None:
+        """Fill what every taker wants of the chunk row `number`. Shape of each: (rows of a chunk, *held)."""
+        wanted: dict[int, list[tuple[Piece, Array]]] = {}
+        for pieces, out in takers:
+            for piece in pieces:
+                wanted.setdefault(piece.number, []).append((piece, out))
         file = self._files[number // self._chunk_rows_per_file]
         stored = (self.array.rows_stored(number), *self.array.chunk_shape[1:])
-        rows, width = stored[:2]
-        for piece, (offset, length) in enumerate(self._index[number].tolist()):
-            part = out[:rows, piece * width : (piece + 1) * width]
+        for piece_number, takes in wanted.items():
+            offset, length = self._index[number, piece_number].tolist()
             if offset < 0:
-                part[...] = self.array.fill_value
+                for view, _ in _views(takes, stored[0]):
+                    view[...] = self.array.fill_value
                 continue
             try:
-                if part.shape == stored and part.flags.c_contiguous:
-                    self._load(file, offset, length, part, tally)
-                else:
-                    whole = np.empty(stored, self.array.dtype)
-                    self._load(file, offset, length, whole, tally)
-                    part[...] = whole[:, : part.shape[1]]
+                self._take(file, offset, length, stored, takes, tally)
             except BadData as error:
-                raise BadData(f"{file.path}, chunk {number} of array {self.array.name!r}: {error}") from error
+                raise BadData(
+                    f"{file.path}, chunk {number} of array {self.array.name!r}, at byte {offset}: {error}"
+                ) from error
 
-    def _load(self, file: ShardFile, offset: int, length: int, out: NDArray[Any], tally: "_Tally") -> None:
+    def _take(
+        self,
+        file: ShardFile,
+        offset: int,
+        length: int,
+        stored: tuple[int, ...],
+        takes: Sequence[tuple[Piece, Array]],
+        tally: "_Tally",
+    ) -> None:
+        """Read the inner chunk of shape `stored` once, and hand each of `takes` what it wants of it."""
+        chunk = next((view for view in _wholes(takes, stored)), None)
+        if chunk is not None:
+            self._load(file, offset, length, chunk, tally)
+            if len(takes) == 1:
+                return
+        elif self._raw and stored[0] == 1:
+            chunk = _scratch(stored, self.array.dtype)
+            self._load_spans(file, offset, length, chunk, takes, tally)
+        else:
+            chunk = _scratch(stored, self.array.dtype)
+            self._load(file, offset, length, chunk, tally)
+        for view, source in _views(takes, stored[0]):
+            if view.ctypes.data != chunk.ctypes.data:
+                view[...] = chunk[(slice(None), *source)]
+
+    def _load(self, file: ShardFile, offset: int, length: int, out: Array, tally: "_Tally") -> None:
         """Fill `out`, C-contiguous, with one inner chunk."""
         tally.stored_bytes += length
         if self._raw:
@@ -123,6 +204,69 @@ class Shards:
         with tally.decoding():
             self.array.codec.decode(stored, out)
 
+    def _load_spans(
+        self,
+        file: ShardFile,
+        offset: int,
+        length: int,
+        chunk: Array,
+        takes: Sequence[tuple[Piece, Array]],
+        tally: "_Tally",
+    ) -> None:
+        """Fill of `chunk`, one row stored without codec, what is wanted."""
+        if length != chunk.nbytes:
+            raise BadData(f"holds {length} bytes, wanted {chunk.nbytes}")
+        content, size = chunk.reshape(-1).view(np.uint8).data, chunk.dtype.itemsize
+        with tally.fetching():
+            for box in (box for piece, _ in takes for box in piece.boxes):
+                for begin, end in spans(box.source, chunk.shape[1:], size):
+                    file.read_into(offset + begin * size, content[begin * size : end * size])
+                    tally.stored_bytes += (end - begin) * size
+
+
+def scratch_bytes(parts: Iterable[Part]) -> int:
+    """Memory that each thread needs to cut `parts` out of chunks: one decoded chunk, or none."""
+    return max(
+        (part.array.chunk_bytes for part in parts if part.drawn or not all(p.whole for p in part.pieces)),
+        default=0,
+    )
+
+
+def _pieces(part: Part, ask: Ask, position: int) -> tuple[Piece, ...]:
+    return part.pieces if ask.corners is None else part.pieces_at(ask.corners[position].tolist())
+
+
+def _window(part: Part, ask: Ask, first: int) -> Callable[[int], tuple[slice, ...]] | None:
+    if ask.corners is None:
+        return None
+    corners = ask.corners[first:]
+    return lambda position: part.window(corners[position].tolist())
+
+
+def _views(takes: Sequence[tuple[Piece, Array]], rows: int) -> Iterator[tuple[Array, tuple[slice, ...]]]:
+    """Where each box goes, and from where in the chunk."""
+    for piece, out in takes:
+        for box in piece.boxes:
+            yield out[(slice(0, rows), *box.target)], box.source
+
+
+def _wholes(takes: Sequence[tuple[Piece, Array]], stored: tuple[int, ...]) -> Iterator[Array]:
+    """The places that take all of the chunk, as it is stored."""
+    for piece, out in takes:
+        if piece.whole:
+            view = out[(slice(0, stored[0]), *piece.boxes[0].target)]
+            if view.shape == stored and view.flags.c_contiguous:
+                yield view
+
+
+def _scratch(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Memory of the calling thread, page-aligned, until it asks again."""
+    nbytes = prod(shape) * dtype.itemsize
+    held: mmap.mmap | None = getattr(_of_thread, "scratch", None)
+    if held is None or len(held) < nbytes:
+        held = _of_thread.scratch = mmap.mmap(-1, max(nbytes, 1))
+    return np.frombuffer(held, np.uint8, nbytes).view(dtype).reshape(shape)
+
 
 @dataclass(slots=True)
 class _Tally:
@@ -131,6 +275,7 @@ class _Tally:
     fetch_ns: int = 0
     decode_ns: int = 0
     stored_bytes: int = 0
+    delivered_bytes: int = 0
 
     @contextmanager
     def fetching(self) -> Iterator[None]:
@@ -144,12 +289,12 @@ class _Tally:
         yield
         self.decode_ns += time.perf_counter_ns() - start
 
-    def work(self, *, delivered_bytes: int) -> Work:
+    def work(self) -> Work:
         return Work(
             fetch_s=self.fetch_ns / 1e9,
             decode_s=self.decode_ns / 1e9,
             stored_bytes=self.stored_bytes,
-            delivered_bytes=delivered_bytes,
+            delivered_bytes=self.delivered_bytes,
         )
 
 

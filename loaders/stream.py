@@ -11,27 +11,24 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
 from maelio.errors import BadRequest
 from maelio.ledger import Work
 from maelio.loaders.budget import Buffers, plan_buffers
+from maelio.loaders.items import Crop, Item, Levels, Role, choose
 from maelio.loaders.order import Cut, Place, Shuffle, Tail, epoch_order
-from maelio.loaders.ring import Ring
-from maelio.loaders.shards import Shards, together
+from maelio.loaders.shards import scratch_bytes, together
+from maelio.loaders.source import Batch, Loading, Source
 from maelio.settings import load_settings
 from maelio.store import Statistics, Store, open_store
 
-Batch = dict[str, torch.Tensor]
 _THREAD = "maelio-stream"
 
 
@@ -42,6 +39,13 @@ def stream(
     shuffle: bool | Shuffle = True,
     seed: int = 0,
     window: Sequence[int] = (0,),
+    variables: Sequence[str] | None = None,
+    levels: Levels | None = None,
+    crop: Crop | None = None,
+    inputs: Sequence[str] | None = None,
+    targets: Sequence[str] | None = None,
+    input_steps: Sequence[int] | None = None,
+    target_steps: Sequence[int] | None = None,
     tail: Tail = "short",
     threads: int | None = None,
     memory: int | None = None,
@@ -55,11 +59,22 @@ def stream(
         shuffle: `global` permutes all samples, `window` those of a few random chunks at a time; True takes
             `window` where chunks hold many rows. See `epoch_order`.
         window: steps of a sample, relative to its row: (-1, 0, 1) is the row before, the row, the row after.
+        variables: the names that are delivered, in this order; all by default.
+        levels: values of the vertical coordinate, or a slice of positions along it; all by default.
+        crop: by dimension, a slice of positions, or the size of a window that stands elsewhere in every sample
+            and epoch, at the same place in all its variables and steps: {"latitude": slice(0, 90), "longitude": 64}.
+        inputs, targets: names of variables. A batch is then {"inputs": tensor, "targets": tensor}, each of its
+            own variables and steps; where those of one stand in several arrays, it is "inputs.ARRAY" of each.
+            Left out, `inputs` are all `variables`, and so are `targets` where `target_steps` are given.
+        input_steps, target_steps: as `window`, of inputs and targets; (0,) by default.
         tail: a last batch that is not full is `short`, or `drop`ped. See `Cut`.
         threads: that read and decode; those of the settings by default.
         memory: bytes that batches and decoded chunks may take; by default three batches and, where chunks
             hold many rows, the chunks of two shuffle windows. Batches that the caller keeps come on top.
         rank, world: this process among all that train; those of torch.distributed by default.
+
+    Only what is delivered is read: arrays and chunks without any of it are not opened. Where a chunk holds more,
+    it is decoded and cut; without codec, and with one row a chunk, only the bytes are read.
 
     Raises:
         BadRequest: arguments that do not fit each other or the store.
@@ -67,14 +82,18 @@ def stream(
     """
     if not isinstance(store, Store):
         store = open_store(store)
-    steps = _checked_window(window, store)
-    if shuffle is True:
+    roles = _roles(variables, window, inputs, targets, input_steps, target_steps)
+    for role in roles:
+        _check_steps(role, store)
+    items = choose(store, roles, levels=levels, crop=crop)
+    if shuffle is True:  # of all arrays: the order does not depend on what is taken of a sample
         blocks = any(array.rows_per_chunk > 1 for array in store.arrays.values())
         shuffle = "window" if blocks else "global"
     if threads is None:
         threads = load_settings().threads
     if threads < 1:
         raise BadRequest(f"threads={threads}; wanted 1 or more")
+    steps = roles[0].steps if len(roles) == 1 else tuple(sorted({*roles[0].steps, *roles[1].steps}))
     before, after = max(0, -min(steps)), max(0, max(steps))
     cut = Cut(store.samples - before - after, batch_size, _place(rank, world), tail)
     if not len(cut):
@@ -82,8 +101,19 @@ def stream(
             f"batch_size={batch_size} with tail={tail!r} on {cut.place.world} ranks "
             f"leaves no batch of {cut.samples} samples"
         )
-    buffers = plan_buffers(store.arrays.values(), rows=cut.rows * len(steps), threads=threads, memory=memory)
-    return Stream(store, cut=cut, shuffle=shuffle, seed=seed, window=steps, threads=threads, buffers=buffers)
+    parts = [item.part for item in items]
+    buffers = plan_buffers(
+        batch_bytes=cut.rows * sum(item.sample_bytes for item in items),
+        block_bytes=sum(
+            part.held_bytes * part.array.rows_per_chunk for part in parts if part.array.rows_per_chunk > 1
+        ),
+        scratch_bytes=scratch_bytes(parts),
+        threads=threads,
+        memory=memory,
+    )
+    return Stream(
+        store, items, cut=cut, shuffle=shuffle, seed=seed, window=steps, threads=threads, buffers=buffers
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +125,9 @@ class Position:
 
 
 class Stream(IterableDataset[Batch]):
-    """Batches {array: tensor}, sample axis first. Made by `stream`.
+    """Batches {name: tensor}, sample axis first. Made by `stream`; the names are of `items`.
 
-    Shape: (sample, variable, *rest); with more than one step in `window`, (sample, step, variable, *rest).
+    Shape: (sample, variable, *rest); with more than one step, (sample, step, variable, *rest).
 
     A batch is the caller's as long as any tensor of it lives; its memory is used again after that. Each
     `iter()` begins the next epoch, unless `set_epoch` names another. In worker processes of a DataLoader,
@@ -107,6 +137,7 @@ class Stream(IterableDataset[Batch]):
     def __init__(
         self,
         store: Store,
+        items: tuple[Item, ...],
         *,
         cut: Cut,
         shuffle: Shuffle,
@@ -117,6 +148,7 @@ class Stream(IterableDataset[Batch]):
     ) -> None:
         epoch_order(0, seed=seed, epoch=0, shuffle=shuffle)  # refuses what it does not know, here and now
         self.store = store
+        self.items = items
         self.cut = cut
         self.shuffle = shuffle
         self.seed = seed
@@ -125,7 +157,7 @@ class Stream(IterableDataset[Batch]):
         self.buffers = buffers
         self._at = self._next = Position(epoch=0, samples=0)
         self._work = Work()
-        self._source: _Source | None = None
+        self._source: Source | None = None
 
     @property
     def samples(self) -> int:
@@ -134,18 +166,31 @@ class Stream(IterableDataset[Batch]):
 
     @property
     def variables(self) -> dict[str, tuple[str, ...]]:
-        """Of each array, the names along its variable axis."""
-        return {name: array.variables for name, array in self.store.arrays.items()}
+        """Of each tensor of a batch, the names along its variable axis."""
+        return {item.name: item.part.variables for item in self.items}
 
     @property
     def statistics(self) -> dict[str, dict[str, Statistics]]:
-        """Of each array, the statistics of its variables."""
-        return {name: stack.statistics for name, stack in self.store.contents.stacks.items()}
+        """Of each tensor of a batch, the statistics of its variables: over all levels that the store has."""
+        stacks = self.store.contents.stacks
+        return {
+            item.name: {
+                name: found
+                for name, found in stacks[item.part.array.name].statistics.items()
+                if name in item.part.variables
+            }
+            for item in self.items
+        }
 
     @property
     def work(self) -> Work:
         """What reading the batches delivered so far took, in all threads together."""
         return self._work
+
+    @property
+    def rows_per_chunk(self) -> int:
+        """Of the array with the largest blocks of rows; what `shuffle="window"` permutes."""
+        return max(array.rows_per_chunk for array in self.store.arrays.values())
 
     def __len__(self) -> int:
         """Batches of a whole epoch on this rank."""
@@ -195,16 +240,17 @@ class Stream(IterableDataset[Batch]):
             seed=self.seed,
             epoch=start.epoch,
             shuffle=self.shuffle,
-            rows_per_chunk=max(array.rows_per_chunk for array in self.store.arrays.values()),
+            rows_per_chunk=self.rows_per_chunk,
         )
         numbers = iter(_numbers_of_worker(len(cut)))
         source = self._opened()
-        loading: deque[tuple[int, _Loading]] = deque()
+        loading: deque[tuple[int, Loading]] = deque()
         pool = ThreadPoolExecutor(self.threads, thread_name_prefix=_THREAD)
         try:
             while True:
                 while len(loading) < self.buffers.batches - 1 and (number := next(numbers, None)) is not None:
-                    loading.append((number, source.load(order[cut.mine(number)], pool)))
+                    samples = order[cut.mine(number)]
+                    loading.append((number, source.load(samples, pool, seed=self.seed, epoch=start.epoch)))
                 if not loading:
                     break
                 yield self._delivered(start.epoch, cut, *loading.popleft())
@@ -214,91 +260,61 @@ class Stream(IterableDataset[Batch]):
             pool.shutdown(wait=not inside, cancel_futures=True)
         self._at = self._next
 
-    def _delivered(self, epoch: int, cut: Cut, number: int, loading: "_Loading") -> Batch:
+    def _delivered(self, epoch: int, cut: Cut, number: int, loading: Loading) -> Batch:
         batch, work = loading.result()
         self._work = together([self._work, work])
         self._at = Position(epoch, cut.end(number))
         return batch
 
-    def _opened(self) -> "_Source":
+    def _opened(self) -> Source:
         if self._source is None or self._source.process != os.getpid():  # threads do not survive a fork
-            self._source = _Source(self.store, self.window, self.cut.rows, self.threads, self.buffers)
+            self._source = Source(
+                self.store,
+                self.items,
+                samples=self.cut.rows,
+                first=max(0, -min(self.window)),
+                threads=self.threads,
+                depth=self.buffers.batches,
+                cached_chunks=self.buffers.chunks,
+            )
         return self._source
 
 
-class _Source:
-    """The open arrays of a store and the memory of their batches, in one process."""
-
-    def __init__(
-        self, store: Store, window: tuple[int, ...], batch_rows: int, threads: int, buffers: Buffers
-    ) -> None:
-        self.process = os.getpid()
-        self.threads = threads
-        self.shards = {name: Shards(store, name, cached_chunks=buffers.chunks) for name in store.arrays}
-        self._offsets = np.array(window) + max(0, -min(window))
-        self._rings = {
-            name: Ring(batch_rows * len(window) * array.row_bytes, depth=buffers.batches)
-            for name, array in store.arrays.items()
-        }
-
-    def load(self, samples: NDArray[np.int64], pool: ThreadPoolExecutor) -> "_Loading":
-        """Begin to read a batch, in equal parts by all threads."""
-        rows = (samples[:, None] + self._offsets).ravel()
-        loading = _Loading(self, rows, len(self._offsets))
-        bounds = np.linspace(0, len(rows), self.threads + 1).astype(int).tolist()
-        loading.parts = [
-            pool.submit(loading.read, begin, end) for begin, end in pairwise(bounds) if begin < end
-        ]
-        return loading
-
-    def take(self, name: str, rows: int) -> NDArray[Any]:
-        """Memory for rows of array `name`. Shape: (rows, variable, *rest)."""
-        array = self.shards[name].array
-        return (
-            self._rings[name].take()[: rows * array.row_bytes].view(array.dtype).reshape(-1, *array.row_shape)
+def _roles(
+    variables: Sequence[str] | None,
+    window: Sequence[int],
+    inputs: Sequence[str] | None,
+    targets: Sequence[str] | None,
+    input_steps: Sequence[int] | None,
+    target_steps: Sequence[int] | None,
+) -> list[Role]:
+    if all(part is None for part in (inputs, targets, input_steps, target_steps)):
+        return [Role("", variables, tuple(window))]
+    if tuple(window) != (0,):
+        raise BadRequest(
+            f"window={tuple(window)} with inputs or targets; wanted input_steps and target_steps"
         )
+    roles = [Role("inputs", variables if inputs is None else inputs, _steps(input_steps))]
+    if targets is not None or target_steps is not None:
+        roles.append(Role("targets", variables if targets is None else targets, _steps(target_steps)))
+    return roles
 
 
-class _Loading:
-    """A batch on its way."""
-
-    def __init__(self, source: _Source, rows: NDArray[np.int64], steps: int) -> None:
-        self.parts: list[Future[Work]] = []
-        self._shards = source.shards
-        self._rows = rows
-        self._steps = steps
-        self._arrays = {name: source.take(name, len(rows)) for name in source.shards}
-
-    def read(self, begin: int, end: int) -> Work:
-        """Fill the rows from `begin` to `end` of every array."""
-        return together(
-            shards.read(self._rows[begin:end], self._arrays[name][begin:end])
-            for name, shards in self._shards.items()
-        )
-
-    def result(self) -> tuple[Batch, Work]:
-        """Wait for the batch, and let go of it: threads may hold this object a little longer."""
-        work = together([part.result() for part in self.parts])
-        batch = {name: torch.from_numpy(self._stepped(array)) for name, array in self._arrays.items()}
-        self._arrays.clear()
-        return batch, work
-
-    def _stepped(self, array: NDArray[Any]) -> NDArray[Any]:
-        return array if self._steps == 1 else array.reshape(-1, self._steps, *array.shape[1:])
+def _steps(steps: Sequence[int] | None) -> tuple[int, ...]:
+    return (0,) if steps is None else tuple(steps)
 
 
-def _checked_window(window: Sequence[int], store: Store) -> tuple[int, ...]:
-    steps = tuple(window)
+def _check_steps(role: Role, store: Store) -> None:
+    steps, name = role.steps, {"": "window", "inputs": "input_steps", "targets": "target_steps"}[role.name]
     if not steps or len(set(steps)) < len(steps):
-        raise BadRequest(f"window={steps}; wanted one step or more, each once")
+        raise BadRequest(f"{name}={steps}; wanted one step or more, each once")
     if steps != (0,) and len(store.sizes) > 1:
         raise BadRequest(
-            f"window={steps}: samples of {store.path} are drawn along {', '.join(map(repr, store.sizes))}, "
+            f"{name}={steps}: samples of {store.path} are drawn along {', '.join(map(repr, store.sizes))}, "
             "where the next one is no later step; wanted (0,)"
         )
     if max(0, *steps) - min(0, *steps) >= store.samples:
-        raise BadRequest(f"window={steps} is longer than the {store.samples} samples of {store.path}")
-    return steps
+        raise BadRequest(f"{name}={steps} is longer than the {store.samples} samples of {store.path}")
 
 
 def _place(rank: int | None, world: int | None) -> Place:

@@ -22,7 +22,8 @@ from maelio.codecs import CODECS
 from maelio.errors import BadData, BadRequest, NotFound
 from maelio.ledger import measure
 from maelio.loaders.order import Tail
-from maelio.loaders.stream import Batch, Stream, stream
+from maelio.loaders.source import Batch
+from maelio.loaders.stream import Stream, stream
 from tests.loaders.handwritten import Layout, field, write_store
 from tests.loaders.test_shards import first_shard, flip, layouts
 
