@@ -39,8 +39,12 @@ class Item:
         return self.part.shape if len(self.steps) == 1 else (len(self.steps), *self.part.shape)
 
     @property
+    def sample_values(self) -> int:
+        return prod(self.shape)
+
+    @property
     def sample_bytes(self) -> int:
-        return prod(self.shape) * self.part.array.dtype.itemsize
+        return self.sample_values * self.part.array.dtype.itemsize
 
 
 @dataclass(frozen=True, slots=True)

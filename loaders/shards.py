@@ -38,11 +38,13 @@ class Ask:
     """Fill ``out[i]`` with a part of row ``rows[i]``, its windows beginning at ``corners[i]``.
 
     Shape: rows (n,); out (n, *part.shape), C-contiguous, of the array's dtype; corners (n, window).
+    `finish` is called for the rows of `out` from `first` to `last` once they are filled, in the same thread.
     """
 
     rows: NDArray[np.int64]
     out: Array
     corners: NDArray[np.int64] | None = None
+    finish: Callable[[int, int], None] | None = None
 
 
 class Shards:
@@ -97,12 +99,17 @@ class Shards:
         by_row = np.argsort(wanted, kind="stable") if len(rows) < len(wanted) else first
         ends = np.cumsum(count)
         for number in range(len(rows) * share // shares, len(rows) * (share + 1) // shares):
-            takers = []
+            takers, finishes = [], []
             for taker in by_row[ends[number] - count[number] : ends[number]].tolist():
                 ask, part, position = asks[which[taker]], self.parts[which[taker]], int(place[taker])
                 takers.append((_pieces(part, ask, position), ask.out[position : position + 1]))
+                if ask.finish is not None:
+                    finishes.append((ask.finish, position))
             self._fill(int(rows[number]), takers, tally)
             tally.delivered_bytes += sum(out.nbytes for _, out in takers)
+            for finish, position in finishes:
+                with tally.transforming():
+                    finish(position, position + 1)
 
     def _gather(
         self, blocks: BlockCache, asks: Sequence[Ask], share: int, shares: int, tally: "_Tally"
@@ -116,6 +123,9 @@ class Shards:
             out = ask.out[first:last]
             blocks.gather(number, ask.rows[first:last], out, decode, _window(part, ask, first))
             tally.delivered_bytes += out.nbytes
+            if ask.finish is not None:
+                with tally.transforming():
+                    ask.finish(first, last)
 
     def _open(self, store: Store) -> list[ShardFile]:
         shards = store.contents.stacks[self.array.name].shards
@@ -274,6 +284,7 @@ class _Tally:
 
     fetch_ns: int = 0
     decode_ns: int = 0
+    transform_ns: int = 0
     stored_bytes: int = 0
     delivered_bytes: int = 0
 
@@ -289,10 +300,17 @@ class _Tally:
         yield
         self.decode_ns += time.perf_counter_ns() - start
 
+    @contextmanager
+    def transforming(self) -> Iterator[None]:
+        start = time.perf_counter_ns()
+        yield
+        self.transform_ns += time.perf_counter_ns() - start
+
     def work(self) -> Work:
         return Work(
             fetch_s=self.fetch_ns / 1e9,
             decode_s=self.decode_ns / 1e9,
+            transform_s=self.transform_ns / 1e9,
             stored_bytes=self.stored_bytes,
             delivered_bytes=self.delivered_bytes,
         )

@@ -1,7 +1,7 @@
 """The open arrays of a store and the memory of their batches, in one process."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from maelio.ledger import Work
 from maelio.loaders.items import Item
-from maelio.loaders.parts import corners
+from maelio.loaders.parts import Part, corners
 from maelio.loaders.ring import Ring
 from maelio.loaders.shards import Ask, Shards, together
+from maelio.loaders.values import Finish
 from maelio.store import Store
 
 Batch = dict[str, torch.Tensor]
@@ -21,13 +22,18 @@ Numbers = NDArray[np.int64]
 
 
 class Source:
-    """Reads batches of at most `samples` samples of `items`; sample i is row ``i + first`` at step 0."""
+    """Reads batches of at most `samples` samples of `items`; sample i is row ``i + first`` at step 0.
+
+    `finishes` are by the name of the tensor. With `masks`, `NAME.missing` is true where a value is missing.
+    """
 
     def __init__(
         self,
         store: Store,
         items: Sequence[Item],
         *,
+        finishes: Mapping[str, Finish],
+        masks: bool,
         samples: int,
         first: int,
         threads: int,
@@ -36,65 +42,74 @@ class Source:
     ) -> None:
         self.process = os.getpid()
         self.threads = threads
-        self.items: dict[str, list[Item]] = {}
+        self.items = items
+        parts: dict[str, list[Part]] = {}
         for item in items:
-            self.items.setdefault(item.part.array.name, []).append(item)
+            parts.setdefault(item.part.array.name, []).append(item.part)
         self.shards = {
-            name: Shards(store, name, parts=[item.part for item in of_array], cached_chunks=cached_chunks)
-            for name, of_array in self.items.items()
+            name: Shards(store, name, parts=of_array, cached_chunks=cached_chunks)
+            for name, of_array in parts.items()
         }
-        self.names = [item.name for item in items]
         self._first = first
+        self._finishes = finishes
         self._rings = {item.name: Ring(samples * item.sample_bytes, depth=depth) for item in items}
+        self._masks = {item.name: Ring(samples * item.sample_values, depth=depth) for item in items if masks}
 
     def load(self, samples: Numbers, pool: ThreadPoolExecutor, *, seed: int, epoch: int) -> "Loading":
         """Begin to read a batch, in equal shares by all threads."""
-        asks = {
-            name: [self._ask(item, samples, seed, epoch) for item in of_array]
-            for name, of_array in self.items.items()
-        }
-        loading = Loading(self, asks)
+        loading = Loading(self)
+        for item in self.items:
+            ask = self._ask(item, samples, seed, epoch, loading.arrays)
+            loading.asks.setdefault(item.part.array.name, []).append(ask)
         loading.shares = [pool.submit(loading.read, share) for share in range(self.threads)]
         return loading
 
-    def _ask(self, item: Item, samples: Numbers, seed: int, epoch: int) -> Ask:
+    def _ask(
+        self, item: Item, samples: Numbers, seed: int, epoch: int, arrays: dict[str, NDArray[Any]]
+    ) -> Ask:
+        """What to read for one tensor, and the memory that becomes it: put into `arrays`."""
         steps = np.array(item.steps)
         rows = (samples[:, None] + steps + self._first).ravel()
+        shape = len(rows), *item.part.shape
         nbytes = len(samples) * item.sample_bytes
-        out = self._rings[item.name].take()[:nbytes].view(item.part.array.dtype)
-        drawn = corners(samples, seed=seed, epoch=epoch, room=item.part.room) if item.part.drawn else None
-        return Ask(
-            rows,
-            out.reshape(len(rows), *item.part.shape),
-            None if drawn is None else drawn.repeat(len(steps), axis=0),
-        )
+        out = self._rings[item.name].take()[:nbytes].view(item.part.array.dtype).reshape(shape)
+        arrays[item.name] = out.reshape(len(samples), *item.shape)
+        mask = None
+        if item.name in self._masks:
+            count = len(samples) * item.sample_values
+            mask = self._masks[item.name].take()[:count].view(np.bool_).reshape(shape)
+            arrays[f"{item.name}.missing"] = mask.reshape(len(samples), *item.shape)
+        corner = None
+        if item.part.drawn:
+            drawn = corners(samples, seed=seed, epoch=epoch, room=item.part.room)
+            corner = drawn.repeat(len(steps), axis=0)
+        finish = self._finishes.get(item.name)
+        return Ask(rows, out, corner, None if finish is None else _of_rows(finish, out, mask))
 
 
 class Loading:
     """A batch on its way."""
 
-    def __init__(self, source: Source, asks: dict[str, list[Ask]]) -> None:
+    def __init__(self, source: Source) -> None:
         self.shares: list[Future[Work]] = []
-        self._source = source
-        self._asks = asks
+        self.asks: dict[str, list[Ask]] = {}
+        self.arrays: dict[str, NDArray[Any]] = {}
+        self._shards = source.shards
+        self._threads = source.threads
 
     def read(self, share: int) -> Work:
-        shards = self._source.shards
         return together(
-            shards[name].read(asks, share, self._source.threads) for name, asks in self._asks.items()
+            self._shards[name].read(asks, share, self._threads) for name, asks in self.asks.items()
         )
 
     def result(self) -> tuple[Batch, Work]:
         """Wait for the batch, and let go of it: threads may hold this object a little longer."""
         work = together([share.result() for share in self.shares])
-        batch = {
-            item.name: torch.from_numpy(_shaped(ask.out, item))
-            for name, items in self._source.items.items()
-            for item, ask in zip(items, self._asks[name], strict=True)
-        }
-        self._asks.clear()
-        return {name: batch[name] for name in self._source.names}, work
+        batch = {name: torch.from_numpy(array) for name, array in self.arrays.items()}
+        self.asks.clear()
+        self.arrays.clear()
+        return batch, work
 
 
-def _shaped(out: NDArray[Any], item: Item) -> NDArray[Any]:
-    return out.reshape(-1, *item.shape)
+def _of_rows(finish: Finish, out: NDArray[Any], mask: NDArray[np.bool_] | None) -> Callable[[int, int], None]:
+    return lambda first, last: finish(out[first:last], None if mask is None else mask[first:last])

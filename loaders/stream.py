@@ -10,7 +10,7 @@ number of ranks, threads or samples in a batch.
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +20,17 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from maelio.errors import BadRequest
-from maelio.ledger import Work
+from maelio.ledger import Work, spent_on
 from maelio.loaders.budget import Buffers, plan_buffers
 from maelio.loaders.items import Crop, Item, Levels, Role, choose
 from maelio.loaders.order import Cut, Place, Shuffle, Tail, epoch_order
 from maelio.loaders.shards import scratch_bytes, together
 from maelio.loaders.source import Batch, Loading, Source
+from maelio.loaders.values import Finish, Missing, fill_of, standardisers
 from maelio.settings import load_settings
 from maelio.store import Statistics, Store, open_store
 
+Transform = Callable[[Batch], Batch]
 _THREAD = "maelio-stream"
 
 
@@ -46,6 +48,9 @@ def stream(
     targets: Sequence[str] | None = None,
     input_steps: Sequence[int] | None = None,
     target_steps: Sequence[int] | None = None,
+    standardise: bool | Collection[str] = False,
+    missing: Missing = "keep",
+    transform: Transform | None = None,
     tail: Tail = "short",
     threads: int | None = None,
     memory: int | None = None,
@@ -67,6 +72,12 @@ def stream(
             own variables and steps; where those of one stand in several arrays, it is "inputs.ARRAY" of each.
             Left out, `inputs` are all `variables`, and so are `targets` where `target_steps` are given.
         input_steps, target_steps: as `window`, of inputs and targets; (0,) by default.
+        standardise: subtract the mean and divide by the deviation that the store knows of every variable and
+            level; True, or the names of variables. `Stream.destandardise` brings predictions back to units.
+        missing: missing values are NaN with `keep`; a number takes their place; with `mask` that is 0, and
+            a boolean tensor "NAME.missing" is true there. After standardising, 0 is the mean.
+        transform: called with every whole batch, in the thread that asks for it, one after the other; what it
+            returns is delivered. Its time is the ledger's region `transform`.
         tail: a last batch that is not full is `short`, or `drop`ped. See `Cut`.
         threads: that read and decode; those of the settings by default.
         memory: bytes that batches and decoded chunks may take; by default three batches and, where chunks
@@ -101,9 +112,11 @@ def stream(
             f"batch_size={batch_size} with tail={tail!r} on {cut.place.world} ranks "
             f"leaves no batch of {cut.samples} samples"
         )
+    fill, masks = fill_of(missing), missing == "mask"
+    of_name = standardisers(store, items, standardise)
     parts = [item.part for item in items]
     buffers = plan_buffers(
-        batch_bytes=cut.rows * sum(item.sample_bytes for item in items),
+        batch_bytes=cut.rows * sum(item.sample_bytes + masks * item.sample_values for item in items),
         block_bytes=sum(
             part.held_bytes * part.array.rows_per_chunk for part in parts if part.array.rows_per_chunk > 1
         ),
@@ -112,7 +125,17 @@ def stream(
         memory=memory,
     )
     return Stream(
-        store, items, cut=cut, shuffle=shuffle, seed=seed, window=steps, threads=threads, buffers=buffers
+        store,
+        items,
+        finishes={item.name: Finish(of_name.get(item.name), fill) for item in items},
+        masks=masks,
+        transform=transform,
+        cut=cut,
+        shuffle=shuffle,
+        seed=seed,
+        window=steps,
+        threads=threads,
+        buffers=buffers,
     )
 
 
@@ -139,6 +162,9 @@ class Stream(IterableDataset[Batch]):
         store: Store,
         items: tuple[Item, ...],
         *,
+        finishes: Mapping[str, Finish],
+        masks: bool,
+        transform: Transform | None,
         cut: Cut,
         shuffle: Shuffle,
         seed: int,
@@ -149,6 +175,9 @@ class Stream(IterableDataset[Batch]):
         epoch_order(0, seed=seed, epoch=0, shuffle=shuffle)  # refuses what it does not know, here and now
         self.store = store
         self.items = items
+        self.finishes = finishes
+        self.masks = masks
+        self.transform = transform
         self.cut = cut
         self.shuffle = shuffle
         self.seed = seed
@@ -191,6 +220,18 @@ class Stream(IterableDataset[Batch]):
     def rows_per_chunk(self) -> int:
         """Of the array with the largest blocks of rows; what `shuffle="window"` permutes."""
         return max(array.rows_per_chunk for array in self.store.arrays.values())
+
+    def destandardise(self, values: torch.Tensor, name: str | None = None) -> torch.Tensor:
+        """`values`, (..., variable, *rest) as in the tensor `name` of a batch, back in the units of the store.
+
+        `name` is by default `targets`, or that of the only tensor. Raises BadRequest: there is no such tensor.
+        """
+        if name is None:
+            name = self.items[0].name if len(self.items) == 1 else "targets"
+        if name not in self.finishes:
+            raise BadRequest(f"name={name!r}; a batch has {', '.join(self.finishes)}")
+        standardiser = self.finishes[name].standardiser
+        return values if standardiser is None else standardiser.undo(values)
 
     def __len__(self) -> int:
         """Batches of a whole epoch on this rank."""
@@ -264,13 +305,18 @@ class Stream(IterableDataset[Batch]):
         batch, work = loading.result()
         self._work = together([self._work, work])
         self._at = Position(epoch, cut.end(number))
-        return batch
+        if self.transform is None:
+            return batch
+        with spent_on("transform"):
+            return self.transform(batch)
 
     def _opened(self) -> Source:
         if self._source is None or self._source.process != os.getpid():  # threads do not survive a fork
             self._source = Source(
                 self.store,
                 self.items,
+                finishes={name: finish for name, finish in self.finishes.items() if not finish.nothing},
+                masks=self.masks,
                 samples=self.cut.rows,
                 first=max(0, -min(self.window)),
                 threads=self.threads,
