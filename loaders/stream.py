@@ -78,7 +78,8 @@ def stream(
             a boolean tensor "NAME.missing" is true there. After standardising, 0 is the mean.
         transform: called with every whole batch, in the thread that asks for it, one after the other; what it
             returns is delivered. Its time is the ledger's region `transform`.
-        tail: a last batch that is not full is `short`, or `drop`ped. See `Cut`.
+        tail: a last batch that is not full is `short`, or `drop`ped, or filled with the first samples of the
+            epoch (`pad`); every batch then has a boolean tensor "valid", false for what fills. See `Cut`.
         threads: that read and decode; those of the settings by default.
         memory: bytes that batches and decoded chunks may take; by default three batches and, where chunks
             hold many rows, the chunks of two shuffle windows. Batches that the caller keeps come on top.
@@ -106,7 +107,7 @@ def stream(
         raise BadRequest(f"threads={threads}; wanted 1 or more")
     steps = roles[0].steps if len(roles) == 1 else tuple(sorted({*roles[0].steps, *roles[1].steps}))
     before, after = max(0, -min(steps)), max(0, max(steps))
-    cut = Cut(store.samples - before - after, batch_size, _place(rank, world), tail)
+    cut = Cut(max(0, store.samples - before - after), batch_size, _place(rank, world), tail)
     if not len(cut):
         raise BadRequest(
             f"batch_size={batch_size} with tail={tail!r} on {cut.place.world} ranks "
@@ -305,6 +306,8 @@ class Stream(IterableDataset[Batch]):
         batch, work = loading.result()
         self._work = together([self._work, work])
         self._at = Position(epoch, cut.end(number))
+        if cut.tail == "pad":
+            batch["valid"] = torch.from_numpy(cut.valid(number))
         if self.transform is None:
             return batch
         with spent_on("transform"):

@@ -35,8 +35,12 @@ def store(tmp_path: Path) -> Path:
 
 
 def rows_of(batches: Iterable[Batch]) -> list[int]:
-    """The rows of `store` in the order in which they come."""
-    return [int(value) // 24 for batch in batches for value in batch["fields"][:, 0, 0, 0]]
+    """The rows of `store` in the order in which they come, without what pads a batch."""
+    return [
+        int(value) // 24
+        for batch in batches
+        for value in batch["fields"][:, 0, 0, 0][batch.get("valid", slice(None))]
+    ]
 
 
 def loader_threads() -> list[threading.Thread]:
@@ -53,7 +57,7 @@ def loader_threads() -> list[threading.Thread]:
     batch_size=st.integers(1, 9),
     threads=st.integers(1, 3),
     world=st.integers(1, 3),
-    tail=st.sampled_from(["short", "drop"]),
+    tail=st.sampled_from(["short", "drop", "pad"]),
 )
 def test_the_ranks_together_deliver_the_stored_values(
     samples: int,
@@ -90,11 +94,14 @@ def test_the_ranks_together_deliver_the_stored_values(
                 wanted = fields[steps] if len(window) > 1 else fields[steps[:, 0]]
                 np.testing.assert_array_equal(batch["fields"].numpy(), wanted)
                 assert (steps - steps[:, :1] == np.array(window) - window[0]).all()
-                centres += (steps[:, 0] - window[0]).tolist()
+                there = batch["valid"].numpy() if tail == "pad" else slice(None)
+                centres += (steps[there, 0] - window[0]).tolist()
+                assert tail == "short" or len(steps) == batch_size
             seen.append(len(batches))
     assert len(set(centres)) == len(centres)
     assert len(set(seen)) == 1
-    assert batches.samples - len(centres) < (world if tail == "short" else batch_size * world)
+    left_out = {"short": world - 1, "drop": batch_size * world - 1, "pad": 0}[tail]
+    assert batches.samples - len(centres) <= left_out
 
 
 def test_a_batch_has_the_shape_of_its_window(store: Path) -> None:
@@ -135,25 +142,33 @@ def test_set_epoch_names_the_epoch(store: Path) -> None:
 
 
 @settings(deadline=None)
-@given(stop=st.integers(0, 7), world=st.integers(1, 3), batch_size=st.integers(1, 5), call=st.booleans())
-def test_a_run_goes_on_where_it_stopped(stop: int, world: int, batch_size: int, call: bool) -> None:
+@given(
+    stop=st.integers(0, 7),
+    world=st.integers(1, 3),
+    batch_size=st.integers(1, 5),
+    call=st.booleans(),
+    tail=st.sampled_from(["short", "pad"]),
+)
+def test_a_run_goes_on_where_it_stopped(
+    stop: int, world: int, batch_size: int, call: bool, tail: Tail
+) -> None:
     """With other ranks and another batch size; what was read ahead was not consumed."""
     with TemporaryDirectory() as folder:
         path = write_store(Path(folder), {"fields": field(20, 2, 3, 4)})
         whole = rows_of(stream(path, batch_size=3, seed=1))
-        before = stream(path, batch_size=3, seed=1)
+        before = stream(path, batch_size=3, seed=1, tail=tail)
         iterator = iter(before)
         seen = rows_of(next(iterator) for _ in range(stop))
         state = before.state_dict()
         iterator.close()  # type: ignore[attr-defined]
         for rank in range(world):
-            after = stream(path, batch_size=batch_size * world, seed=1, rank=rank, world=world)
+            after = stream(path, batch_size=batch_size * world, seed=1, rank=rank, world=world, tail=tail)
             after.load_state_dict(pickle.loads(pickle.dumps(state)))
             if call:
                 after.set_epoch(0)
             seen += rows_of(after)
             assert after.state_dict() == {**state, "epoch": 1, "samples": 0}
-    left = (20 - 3 * stop if stop < 7 else 0) % world
+    left = (20 - 3 * stop if stop < 7 else 0) % world if tail == "short" else 0
     assert sorted(seen) == sorted(whole[: 20 - left])
 
 
