@@ -142,10 +142,14 @@ def stream(
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Between two batches: `samples` of the epoch are delivered, over all ranks together."""
+    """Between two batches: `samples` of the epoch are delivered, over all ranks together.
+
+    In a worker process, (number, of all), this is where the worker's own next batch begins.
+    """
 
     epoch: int
     samples: int
+    worker: tuple[int, int] | None = None
 
 
 class Stream(IterableDataset[Batch]):
@@ -155,7 +159,8 @@ class Stream(IterableDataset[Batch]):
 
     A batch is the caller's as long as any tensor of it lives; its memory is used again after that. Each
     `iter()` begins the next epoch, unless `set_epoch` names another. In worker processes of a DataLoader,
-    which hold copies, call `set_epoch` before each epoch; position and `work` then stay with the workers.
+    which hold copies, call `set_epoch` before each epoch; position and `work` then stay with the workers, of
+    which a StatefulDataLoader asks for them: it goes on with as many workers.
     """
 
     def __init__(
@@ -239,9 +244,10 @@ class Stream(IterableDataset[Batch]):
         return len(self.cut)
 
     def __iter__(self) -> Iterator[Batch]:
+        """The epoch begins with its first batch: an iterator that nobody asks for one skips nothing."""
         self._at = self._next
         self._next = Position(self._at.epoch + 1, samples=0)
-        return self._batches(self._at)
+        yield from self._batches(self._at)
 
     def set_epoch(self, epoch: int) -> None:
         """Let the next `iter()` begin `epoch`, where a loaded state stands in it, else at its first batch."""
@@ -252,7 +258,8 @@ class Stream(IterableDataset[Batch]):
 
     def state_dict(self) -> dict[str, Any]:
         """Where the run stands: after the last batch it was given, whatever is read ahead."""
-        return {**self._order_of(), "epoch": self._at.epoch, "samples": self._at.samples}
+        state = {**self._order_of(), "epoch": self._at.epoch, "samples": self._at.samples}
+        return state if self._at.worker is None else {**state, "worker": list(self._at.worker)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken. Raises BadRequest: it belongs to another store or order."""
@@ -261,7 +268,10 @@ class Stream(IterableDataset[Batch]):
                 raise BadRequest(
                     f"the state has {name}={found!r}, the stream of {self.store.path} {wanted!r}"
                 )
-        self._at = self._next = Position(state["epoch"], state["samples"])
+        worker = tuple(state["worker"]) if "worker" in state else None
+        if worker not in (None, _worker()):
+            raise BadRequest(f"the state is of worker {worker[0]} of {worker[1]}; go on with as many")
+        self._at = self._next = Position(state["epoch"], state["samples"], worker)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_source": None}  # open files and buffers stay in their process
@@ -284,7 +294,9 @@ class Stream(IterableDataset[Batch]):
             shuffle=self.shuffle,
             rows_per_chunk=self.rows_per_chunk,
         )
-        numbers = iter(_numbers_of_worker(len(cut)))
+        number_of, workers = (0, 1) if (worker := _worker()) is None else worker
+        # A DataLoader takes batches of its workers in turn, so their order stays
+        numbers = iter(range(0 if start.worker else number_of, len(cut), workers))
         source = self._opened()
         loading: deque[tuple[int, Loading]] = deque()
         pool = ThreadPoolExecutor(self.threads, thread_name_prefix=_THREAD)
@@ -305,7 +317,8 @@ class Stream(IterableDataset[Batch]):
     def _delivered(self, epoch: int, cut: Cut, number: int, loading: Loading) -> Batch:
         batch, work = loading.result()
         self._work = together([self._work, work])
-        self._at = Position(epoch, cut.end(number))
+        worker = _worker()
+        self._at = Position(epoch, cut.end(number + (worker[1] if worker else 1) - 1), worker)
         if cut.tail == "pad":
             batch["valid"] = torch.from_numpy(cut.valid(number))
         if self.transform is None:
@@ -377,7 +390,7 @@ def _place(rank: int | None, world: int | None) -> Place:
     return Place()
 
 
-def _numbers_of_worker(batches: int) -> range:
-    """The batches of this worker process: a DataLoader takes them in turn, so their order stays."""
-    worker = get_worker_info()
-    return range(batches) if worker is None else range(worker.id, batches, worker.num_workers)
+def _worker() -> tuple[int, int] | None:
+    """The number of this worker process of a DataLoader, and of how many. None: this is no such process."""
+    info = get_worker_info()
+    return None if info is None else (info.id, info.num_workers)
