@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -25,7 +25,7 @@ from maelio.errors import BadData
 from maelio.ledger import Work
 from maelio.loaders.cache import BlockCache
 from maelio.loaders.parts import Part, Piece, spans
-from maelio.loaders.shardfile import ShardFile, allow_open_files
+from maelio.loaders.shardfile import PATIENCE, Patience, ShardFile, Stopped, allow_open_files
 from maelio.store import Store
 
 Array = NDArray[Any]
@@ -59,25 +59,34 @@ class Shards:
     """
 
     def __init__(
-        self, store: Store, name: str, *, parts: Sequence[Part] | None = None, cached_chunks: int = 1
+        self,
+        store: Store,
+        name: str,
+        *,
+        parts: Sequence[Part] | None = None,
+        cached_chunks: int = 1,
+        patience: Patience = PATIENCE,
     ) -> None:
         self.array = store.arrays[name]
         self.parts = [Part.whole(self.array)] if parts is None else list(parts)
         self._raw = self.array.codec.name == "none"
-        self._files = self._open(store)
+        self._files = self._open(store, patience)
         self._chunk_rows_per_file = self.array.rows_per_shard // self.array.rows_per_chunk
         index = np.concatenate([file.index for file in self._files])
         self._index = index.reshape(-1, self.array.pieces, 2)
         self._blocks = self._cache(cached_chunks) if self.array.rows_per_chunk > 1 else None
 
-    def read(self, asks: Sequence[Ask], share: int = 0, shares: int = 1) -> Work:
+    def read(
+        self, asks: Sequence[Ask], share: int = 0, shares: int = 1, stop: threading.Event | None = None
+    ) -> Work:
         """Do one of `shares` equal shares of what is asked of every part, and tell what it took.
 
         Raises:
             IndexError: a row lies outside the array.
-            BadData: a chunk cannot be read or decoded; names the shard, the chunk, the row and the byte.
+            BadData: a chunk cannot be read or decoded; names the shard, the chunk, its rows and its byte.
+            Stopped: `stop` was set meanwhile.
         """
-        tally = _Tally()
+        reading = _Reading() if stop is None else _Reading(stop)
         for ask in asks:
             outside = (ask.rows < 0) | (ask.rows >= self.array.samples)
             if outside.any():
@@ -85,12 +94,12 @@ class Shards:
                     f"row {ask.rows[outside][0]} of array {self.array.name!r}, which has {self.array.samples} rows"
                 )
         if self._blocks is None:
-            self._read_rows(asks, share, shares, tally)
+            self._read_rows(asks, share, shares, reading)
         else:
-            self._gather(self._blocks, asks, share, shares, tally)
-        return tally.work()
+            self._gather(self._blocks, asks, share, shares, reading)
+        return reading.work()
 
-    def _read_rows(self, asks: Sequence[Ask], share: int, shares: int, tally: "_Tally") -> None:
+    def _read_rows(self, asks: Sequence[Ask], share: int, shares: int, reading: "_Reading") -> None:
         """One row a chunk: every row that is asked for is read once."""
         wanted = np.concatenate([ask.rows for ask in asks])
         which = np.repeat(np.arange(len(asks)), [len(ask.rows) for ask in asks])
@@ -105,29 +114,29 @@ class Shards:
                 takers.append((_pieces(part, ask, position), ask.out[position : position + 1]))
                 if ask.finish is not None:
                     finishes.append((ask.finish, position))
-            self._fill(int(rows[number]), takers, tally)
-            tally.delivered_bytes += sum(out.nbytes for _, out in takers)
+            self._fill(int(rows[number]), takers, reading)
+            reading.delivered_bytes += sum(out.nbytes for _, out in takers)
             for finish, position in finishes:
-                with tally.transforming():
+                with reading.transforming():
                     finish(position, position + 1)
 
     def _gather(
-        self, blocks: BlockCache, asks: Sequence[Ask], share: int, shares: int, tally: "_Tally"
+        self, blocks: BlockCache, asks: Sequence[Ask], share: int, shares: int, reading: "_Reading"
     ) -> None:
         def decode(number: int, parts: list[Array]) -> None:
             takers = [(part.pieces, block) for part, block in zip(self.parts, parts, strict=True)]
-            self._fill(number, takers, tally)
+            self._fill(number, takers, reading)
 
         for number, (ask, part) in enumerate(zip(asks, self.parts, strict=True)):
             first, last = (len(ask.rows) * n // shares for n in (share, share + 1))
             out = ask.out[first:last]
             blocks.gather(number, ask.rows[first:last], out, decode, _window(part, ask, first))
-            tally.delivered_bytes += out.nbytes
+            reading.delivered_bytes += out.nbytes
             if ask.finish is not None:
-                with tally.transforming():
+                with reading.transforming():
                     ask.finish(first, last)
 
-    def _open(self, store: Store) -> list[ShardFile]:
+    def _open(self, store: Store, patience: Patience) -> list[ShardFile]:
         shards = store.contents.stacks[self.array.name].shards
         if len(shards) != self.array.shards:
             raise BadData(
@@ -141,6 +150,7 @@ class Shards:
                 nbytes=shard.bytes,
                 mapped=not self._raw,
                 beside=store.path / key if (key := self.array.index_key(number)) else None,
+                patience=patience,
             )
             for number, shard in enumerate(shards)
         ]
@@ -154,8 +164,12 @@ class Shards:
             dtype=self.array.dtype,
         )
 
-    def _fill(self, number: int, takers: Sequence[tuple[Sequence[Piece], Array]], tally: "_Tally") -> None:
+    def _fill(
+        self, number: int, takers: Sequence[tuple[Sequence[Piece], Array]], reading: "_Reading"
+    ) -> None:
         """Fill what every taker wants of the chunk row `number`. Shape of each: (rows of a chunk, *held)."""
+        if reading.stop.is_set():
+            raise Stopped
         wanted: dict[int, list[tuple[Piece, Array]]] = {}
         for pieces, out in takers:
             for piece in pieces:
@@ -169,10 +183,12 @@ class Shards:
                     view[...] = self.array.fill_value
                 continue
             try:
-                self._take(file, offset, length, stored, takes, tally)
+                self._take(file, offset, length, stored, takes, reading)
             except BadData as error:
+                rows = range(number * self.array.rows_per_chunk, (number + 1) * self.array.rows_per_chunk)
+                which = f"row {rows[0]}" if len(rows) == 1 else f"rows {rows[0]} to {rows[-1]}"
                 raise BadData(
-                    f"{file.path}, chunk {number} of array {self.array.name!r}, at byte {offset}: {error}"
+                    f"{file.path}, chunk {number} of array {self.array.name!r} ({which}), at byte {offset}: {error}"
                 ) from error
 
     def _take(
@@ -182,36 +198,36 @@ class Shards:
         length: int,
         stored: tuple[int, ...],
         takes: Sequence[tuple[Piece, Array]],
-        tally: "_Tally",
+        reading: "_Reading",
     ) -> None:
         """Read the inner chunk of shape `stored` once, and hand each of `takes` what it wants of it."""
         chunk = next((view for view in _wholes(takes, stored)), None)
         if chunk is not None:
-            self._load(file, offset, length, chunk, tally)
+            self._load(file, offset, length, chunk, reading)
             if len(takes) == 1:
                 return
         elif self._raw and stored[0] == 1:
             chunk = _scratch(stored, self.array.dtype)
-            self._load_spans(file, offset, length, chunk, takes, tally)
+            self._load_spans(file, offset, length, chunk, takes, reading)
         else:
             chunk = _scratch(stored, self.array.dtype)
-            self._load(file, offset, length, chunk, tally)
+            self._load(file, offset, length, chunk, reading)
         for view, source in _views(takes, stored[0]):
             if view.ctypes.data != chunk.ctypes.data:
                 view[...] = chunk[(slice(None), *source)]
 
-    def _load(self, file: ShardFile, offset: int, length: int, out: Array, tally: "_Tally") -> None:
+    def _load(self, file: ShardFile, offset: int, length: int, out: Array, reading: "_Reading") -> None:
         """Fill `out`, C-contiguous, with one inner chunk."""
-        tally.stored_bytes += length
+        reading.stored_bytes += length
         if self._raw:
             if length != out.nbytes:
                 raise BadData(f"holds {length} bytes, wanted {out.nbytes}")
-            with tally.fetching():
-                file.read_into(offset, out.reshape(-1).view(np.uint8).data)
+            with reading.fetching():
+                file.read_into(offset, out.reshape(-1).view(np.uint8).data, reading.stop)
             return
-        with tally.fetching():
-            stored = file.fetch(offset, length)
-        with tally.decoding():
+        with reading.fetching():
+            stored = file.fetch(offset, length, reading.stop)
+        with reading.decoding():
             self.array.codec.decode(stored, out)
 
     def _load_spans(
@@ -221,17 +237,17 @@ class Shards:
         length: int,
         chunk: Array,
         takes: Sequence[tuple[Piece, Array]],
-        tally: "_Tally",
+        reading: "_Reading",
     ) -> None:
         """Fill of `chunk`, one row stored without codec, what is wanted."""
         if length != chunk.nbytes:
             raise BadData(f"holds {length} bytes, wanted {chunk.nbytes}")
         content, size = chunk.reshape(-1).view(np.uint8).data, chunk.dtype.itemsize
-        with tally.fetching():
+        with reading.fetching():
             for box in (box for piece, _ in takes for box in piece.boxes):
                 for begin, end in spans(box.source, chunk.shape[1:], size):
-                    file.read_into(offset + begin * size, content[begin * size : end * size])
-                    tally.stored_bytes += (end - begin) * size
+                    file.read_into(offset + begin * size, content[begin * size : end * size], reading.stop)
+                    reading.stored_bytes += (end - begin) * size
 
 
 def scratch_bytes(parts: Iterable[Part]) -> int:
@@ -279,9 +295,10 @@ def _scratch(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 
 @dataclass(slots=True)
-class _Tally:
-    """What one call does, counted as it goes."""
+class _Reading:
+    """One call: what it does, counted as it goes, and whether to go on."""
 
+    stop: threading.Event = field(default_factory=threading.Event)
     fetch_ns: int = 0
     decode_ns: int = 0
     transform_ns: int = 0

@@ -1,6 +1,7 @@
 """The open arrays of a store and the memory of their batches, in one process."""
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -13,6 +14,7 @@ from maelio.ledger import Work
 from maelio.loaders.items import Item
 from maelio.loaders.parts import Part, corners
 from maelio.loaders.ring import Ring
+from maelio.loaders.shardfile import Patience
 from maelio.loaders.shards import Ask, Shards, together
 from maelio.loaders.values import Finish
 from maelio.store import Store
@@ -39,6 +41,7 @@ class Source:
         threads: int,
         depth: int,
         cached_chunks: int,
+        patience: Patience,
     ) -> None:
         self.process = os.getpid()
         self.threads = threads
@@ -47,7 +50,7 @@ class Source:
         for item in items:
             parts.setdefault(item.part.array.name, []).append(item.part)
         self.shards = {
-            name: Shards(store, name, parts=of_array, cached_chunks=cached_chunks)
+            name: Shards(store, name, parts=of_array, cached_chunks=cached_chunks, patience=patience)
             for name, of_array in parts.items()
         }
         self._first = first
@@ -55,9 +58,11 @@ class Source:
         self._rings = {item.name: Ring(samples * item.sample_bytes, depth=depth) for item in items}
         self._masks = {item.name: Ring(samples * item.sample_values, depth=depth) for item in items if masks}
 
-    def load(self, samples: Numbers, pool: ThreadPoolExecutor, *, seed: int, epoch: int) -> "Loading":
-        """Begin to read a batch, in equal shares by all threads."""
-        loading = Loading(self)
+    def load(
+        self, samples: Numbers, pool: ThreadPoolExecutor, stop: threading.Event, *, seed: int, epoch: int
+    ) -> "Loading":
+        """Begin to read a batch, in equal shares by all threads, until `stop` is set."""
+        loading = Loading(self, stop)
         for item in self.items:
             ask = self._ask(item, samples, seed, epoch, loading.arrays)
             loading.asks.setdefault(item.part.array.name, []).append(ask)
@@ -90,16 +95,18 @@ class Source:
 class Loading:
     """A batch on its way."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, stop: threading.Event) -> None:
         self.shares: list[Future[Work]] = []
         self.asks: dict[str, list[Ask]] = {}
         self.arrays: dict[str, NDArray[Any]] = {}
         self._shards = source.shards
         self._threads = source.threads
+        self._stop = stop
 
     def read(self, share: int) -> Work:
         return together(
-            self._shards[name].read(asks, share, self._threads) for name, asks in self.asks.items()
+            self._shards[name].read(asks, share, self._threads, self._stop)
+            for name, asks in self.asks.items()
         )
 
     def result(self) -> tuple[Batch, Work]:

@@ -24,6 +24,7 @@ from maelio.ledger import Work, spent_on
 from maelio.loaders.budget import Buffers, plan_buffers
 from maelio.loaders.items import Crop, Item, Levels, Role, choose
 from maelio.loaders.order import Cut, Place, Shuffle, Tail, epoch_order
+from maelio.loaders.shardfile import Patience
 from maelio.loaders.shards import scratch_bytes, together
 from maelio.loaders.source import Batch, Loading, Source
 from maelio.loaders.values import Finish, Missing, fill_of, standardisers
@@ -54,6 +55,7 @@ def stream(
     tail: Tail = "short",
     threads: int | None = None,
     memory: int | None = None,
+    retries: int = 3,
     rank: int | None = None,
     world: int | None = None,
 ) -> "Stream":
@@ -83,6 +85,7 @@ def stream(
         threads: that read and decode; those of the settings by default.
         memory: bytes that batches and decoded chunks may take; by default three batches and, where chunks
             hold many rows, the chunks of two shuffle windows. Batches that the caller keeps come on top.
+        retries: how often a read that fails is tried again, after 0.1 s, 0.2 s and so on.
         rank, world: this process among all that train; those of torch.distributed by default.
 
     Only what is delivered is read: arrays and chunks without any of it are not opened. Where a chunk holds more,
@@ -105,6 +108,8 @@ def stream(
         threads = load_settings().threads
     if threads < 1:
         raise BadRequest(f"threads={threads}; wanted 1 or more")
+    if retries < 0:
+        raise BadRequest(f"retries={retries}; wanted 0 or more")
     steps = roles[0].steps if len(roles) == 1 else tuple(sorted({*roles[0].steps, *roles[1].steps}))
     before, after = max(0, -min(steps)), max(0, max(steps))
     cut = Cut(max(0, store.samples - before - after), batch_size, _place(rank, world), tail)
@@ -137,6 +142,7 @@ def stream(
         window=steps,
         threads=threads,
         buffers=buffers,
+        patience=Patience(retries),
     )
 
 
@@ -177,6 +183,7 @@ class Stream(IterableDataset[Batch]):
         window: tuple[int, ...],
         threads: int,
         buffers: Buffers,
+        patience: Patience,
     ) -> None:
         epoch_order(0, seed=seed, epoch=0, shuffle=shuffle)  # refuses what it does not know, here and now
         self.store = store
@@ -190,6 +197,7 @@ class Stream(IterableDataset[Batch]):
         self.window = window
         self.threads = threads
         self.buffers = buffers
+        self.patience = patience
         self._at = self._next = Position(epoch=0, samples=0)
         self._work = Work()
         self._source: Source | None = None
@@ -297,18 +305,21 @@ class Stream(IterableDataset[Batch]):
         number_of, workers = (0, 1) if (worker := _worker()) is None else worker
         # A DataLoader takes batches of its workers in turn, so their order stays
         numbers = iter(range(0 if start.worker else number_of, len(cut), workers))
-        source = self._opened()
+        source, stop = self._opened(), threading.Event()
         loading: deque[tuple[int, Loading]] = deque()
         pool = ThreadPoolExecutor(self.threads, thread_name_prefix=_THREAD)
         try:
             while True:
                 while len(loading) < self.buffers.batches - 1 and (number := next(numbers, None)) is not None:
                     samples = order[cut.mine(number)]
-                    loading.append((number, source.load(samples, pool, seed=self.seed, epoch=start.epoch)))
+                    loading.append(
+                        (number, source.load(samples, pool, stop, seed=self.seed, epoch=start.epoch))
+                    )
                 if not loading:
                     break
                 yield self._delivered(start.epoch, cut, *loading.popleft())
         finally:
+            stop.set()
             # Garbage collection may close this in a thread of a pool, which must not wait for its like
             inside = threading.current_thread().name.startswith(_THREAD)
             pool.shutdown(wait=not inside, cancel_futures=True)
@@ -338,6 +349,7 @@ class Stream(IterableDataset[Batch]):
                 threads=self.threads,
                 depth=self.buffers.batches,
                 cached_chunks=self.buffers.chunks,
+                patience=self.patience,
             )
         return self._source
 

@@ -320,6 +320,7 @@ def test_a_small_memory_reads_the_same(tmp_path: Path) -> None:
         ({"batch_size": 21, "tail": "drop"}, "leaves no batch of 20 samples"),
         ({"threads": 0}, "threads=0"),
         ({"memory": 100}, "memory=100 B"),
+        ({"retries": -1}, "retries=-1"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(store: Path, arguments: dict[str, Any], says: str) -> None:
