@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("peers")
     sources = make(folder / "source", TINY)
     for name, arm in convert.ARMS.items():
-        if name != "h5py + zarr, 2 proc.":  # forks: see the note on Prefect in tests/loaders/test_stream.py
+        if name != "h5py + zarr, 2 proc.":  # forks: see tests/loaders/test_processes.py
             arm(sources, folder / name)
     return folder
 

@@ -49,7 +49,7 @@ def test_torchdata_goes_on_in_the_middle_of_an_epoch(store: Path, stop: int, tai
     assert seen[: len(whole)] == whole
 
 
-# In an interpreter of its own, as workers are forked: see test_stream.py
+# In an interpreter of its own, as workers are forked: see test_processes.py
 WITH_WORKERS = """
 import sys
 from torchdata.stateful_dataloader import StatefulDataLoader
