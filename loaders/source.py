@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from maelio.ledger import Work
+from maelio.loaders.device import Batch, Copies, Sent, pinned
 from maelio.loaders.items import Item
 from maelio.loaders.parts import Part, corners
 from maelio.loaders.ring import Ring
@@ -19,7 +20,6 @@ from maelio.loaders.shards import Ask, Shards, together
 from maelio.loaders.values import Finish
 from maelio.store import Store
 
-Batch = dict[str, torch.Tensor]
 Numbers = NDArray[np.int64]
 
 
@@ -42,6 +42,7 @@ class Source:
         depth: int,
         cached_chunks: int,
         patience: Patience,
+        device: torch.device,
     ) -> None:
         self.process = os.getpid()
         self.threads = threads
@@ -55,8 +56,12 @@ class Source:
         }
         self._first = first
         self._finishes = finishes
-        self._rings = {item.name: Ring(samples * item.sample_bytes, depth=depth) for item in items}
-        self._masks = {item.name: Ring(samples * item.sample_values, depth=depth) for item in items if masks}
+        self.copies = None if device.type == "cpu" else Copies(device)
+        allocate = pinned if device.type == "cuda" else None
+        self._rings = {item.name: Ring(samples * item.sample_bytes, depth, allocate) for item in items}
+        self._masks = {
+            item.name: Ring(samples * item.sample_values, depth, allocate) for item in items if masks
+        }
 
     def load(
         self, samples: Numbers, pool: ThreadPoolExecutor, stop: threading.Event, *, seed: int, epoch: int
@@ -101,6 +106,8 @@ class Loading:
         self.arrays: dict[str, NDArray[Any]] = {}
         self._shards = source.shards
         self._threads = source.threads
+        self._copies = source.copies
+        self._sent: Sent | None = None
         self._stop = stop
 
     def read(self, share: int) -> Work:
@@ -109,13 +116,26 @@ class Loading:
             for name, asks in self.asks.items()
         )
 
+    def send(self) -> None:
+        """Begin to copy the batch to the device, where that is another one and all of it has been read."""
+        if self._copies is None or self._sent is not None or not all(share.done() for share in self.shares):
+            return
+        if not any(share.exception() for share in self.shares):
+            self._sent = self._copies.send(self._read())
+
     def result(self) -> tuple[Batch, Work]:
         """Wait for the batch, and let go of it: threads may hold this object a little longer."""
         work = together([share.result() for share in self.shares])
+        self.send()
+        batch = self._read() if self._sent is None else self._sent.arrive()
+        self._sent = None
+        return batch, work
+
+    def _read(self) -> Batch:
         batch = {name: torch.from_numpy(array) for name, array in self.arrays.items()}
         self.asks.clear()
         self.arrays.clear()
-        return batch, work
+        return batch
 
 
 def _of_rows(finish: Finish, out: NDArray[Any], mask: NDArray[np.bool_] | None) -> Callable[[int, int], None]:

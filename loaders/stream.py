@@ -22,11 +22,12 @@ from torch.utils.data import IterableDataset, get_worker_info
 from maelio.errors import BadRequest
 from maelio.ledger import Work, spent_on
 from maelio.loaders.budget import Buffers, plan_buffers
+from maelio.loaders.device import Batch, device_of
 from maelio.loaders.items import Crop, Item, Levels, Role, choose
 from maelio.loaders.order import Cut, Place, Shuffle, Tail, epoch_order
 from maelio.loaders.shardfile import Patience
 from maelio.loaders.shards import scratch_bytes, together
-from maelio.loaders.source import Batch, Loading, Source
+from maelio.loaders.source import Loading, Source
 from maelio.loaders.values import Finish, Missing, fill_of, standardisers
 from maelio.settings import load_settings
 from maelio.store import Statistics, Store, open_store
@@ -56,6 +57,7 @@ def stream(
     threads: int | None = None,
     memory: int | None = None,
     retries: int = 3,
+    device: torch.device | str | None = None,
     rank: int | None = None,
     world: int | None = None,
 ) -> "Stream":
@@ -86,6 +88,9 @@ def stream(
         memory: bytes that batches and decoded chunks may take; by default three batches and, where chunks
             hold many rows, the chunks of two shuffle windows. Batches that the caller keeps come on top.
         retries: how often a read that fails is tried again, after 0.1 s, 0.2 s and so on.
+        device: where batches are delivered. Copies to CUDA are made from page-locked memory, on a stream of their
+            own, the next batch's while this one is computed with; memory is used again once they are done. Not
+            in worker processes. (Tested on CPUs alone: no machine of ours has CUDA.)
         rank, world: this process among all that train; those of torch.distributed by default.
 
     Only what is delivered is read: arrays and chunks without any of it are not opened. Where a chunk holds more,
@@ -143,6 +148,7 @@ def stream(
         threads=threads,
         buffers=buffers,
         patience=Patience(retries),
+        device=device_of(device),
     )
 
 
@@ -184,6 +190,7 @@ class Stream(IterableDataset[Batch]):
         threads: int,
         buffers: Buffers,
         patience: Patience,
+        device: torch.device,
     ) -> None:
         epoch_order(0, seed=seed, epoch=0, shuffle=shuffle)  # refuses what it does not know, here and now
         self.store = store
@@ -198,6 +205,7 @@ class Stream(IterableDataset[Batch]):
         self.threads = threads
         self.buffers = buffers
         self.patience = patience
+        self.device = device
         self._at = self._next = Position(epoch=0, samples=0)
         self._work = Work()
         self._source: Source | None = None
@@ -302,6 +310,8 @@ class Stream(IterableDataset[Batch]):
             shuffle=self.shuffle,
             rows_per_chunk=self.rows_per_chunk,
         )
+        if _worker() is not None and self.device.type == "cuda":
+            raise BadRequest(f"device={str(self.device)!r} in a worker process; wanted num_workers=0")
         number_of, workers = (0, 1) if (worker := _worker()) is None else worker
         # A DataLoader takes batches of its workers in turn, so their order stays
         numbers = iter(range(0 if start.worker else number_of, len(cut), workers))
@@ -315,9 +325,11 @@ class Stream(IterableDataset[Batch]):
                     loading.append(
                         (number, source.load(samples, pool, stop, seed=self.seed, epoch=start.epoch))
                     )
+                    if cut.tail == "pad":
+                        loading[-1][1].arrays["valid"] = cut.valid(number)
                 if not loading:
                     break
-                yield self._delivered(start.epoch, cut, *loading.popleft())
+                yield self._delivered(start.epoch, cut, loading)
         finally:
             stop.set()
             # Garbage collection may close this in a thread of a pool, which must not wait for its like
@@ -325,13 +337,15 @@ class Stream(IterableDataset[Batch]):
             pool.shutdown(wait=not inside, cancel_futures=True)
         self._at = self._next
 
-    def _delivered(self, epoch: int, cut: Cut, number: int, loading: Loading) -> Batch:
-        batch, work = loading.result()
+    def _delivered(self, epoch: int, cut: Cut, loading: deque[tuple[int, Loading]]) -> Batch:
+        """The first of `loading`."""
+        number, first = loading.popleft()
+        batch, work = first.result()
+        if loading:
+            loading[0][1].send()
         self._work = together([self._work, work])
         worker = _worker()
         self._at = Position(epoch, cut.end(number + (worker[1] if worker else 1) - 1), worker)
-        if cut.tail == "pad":
-            batch["valid"] = torch.from_numpy(cut.valid(number))
         if self.transform is None:
             return batch
         with spent_on("transform"):
@@ -350,6 +364,7 @@ class Stream(IterableDataset[Batch]):
                 depth=self.buffers.batches,
                 cached_chunks=self.buffers.chunks,
                 patience=self.patience,
+                device=self.device,
             )
         return self._source
 

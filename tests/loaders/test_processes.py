@@ -117,27 +117,26 @@ def test_ctrl_c_ends_it_at_once(tmp_path: Path, what: str) -> None:
 
 
 TRAINED = """
-import json, multiprocessing, sys
+import json, sys
 import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from maelio import stream
 
-store, folder = sys.argv[1:]
+store, meeting, rank, world = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 torch.set_num_threads(1)
+if world > 1:
+    distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
 
-def train(rank, world, tail, losses):
+def train(tail):
     torch.manual_seed(0)
     model = nn.Linear(12, 1).double()
     if world > 1:
-        distributed.init_process_group(
-            "gloo", init_method=f"file://{folder}/{world}-{tail}", rank=rank, world_size=world
-        )
         model = DistributedDataParallel(model)
     batches = stream(store, batch_size=8, seed=3, inputs=["v0"], targets=["v1"], tail=tail, standardise=True)
     assert (batches.cut.place.rank, batches.cut.place.world) == (rank, world)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
-    told = []
+    losses = []
     for _ in range(3):
         for batch in batches:
             guess = model(batch["inputs"].flatten(1))[:, 0]
@@ -153,39 +152,42 @@ def train(rank, world, tail, losses):
             total = loss.detach().clone()
             if world > 1:
                 distributed.all_reduce(total)
-            told.append(total.item() / world)
-    losses.put((rank, told))
-    if world > 1:
-        distributed.destroy_process_group()
+            losses.append(total.item() / world)
+    return losses
 
-# What is imported late is imported once, here; then fork, before this process has read or computed anything
-stream(store, batch_size=8, standardise=True)
-torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1)
-fork = multiprocessing.get_context("fork")
-for tail in ("drop", "pad"):
-    for world in (1, 2, 4):
-        losses = fork.Queue()
-        ranks = [fork.Process(target=train, args=(rank, world, tail, losses)) for rank in range(world)]
-        for process in ranks:
-            process.start()
-        for told in sorted(losses.get(timeout=100) for _ in ranks):
-            print(json.dumps([tail, world, told[1]]))
-        for process in ranks:
-            process.join()
-            assert process.exitcode == 0
+print(json.dumps([train("drop"), train("pad")]))
+if world > 1:
+    distributed.destroy_process_group()
 """
+
+
+def train(store: Path, meeting: Path, world: int) -> list[list[list[float]]]:
+    """The losses that each rank saw, with tail `drop` and with `pad`."""
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", TRAINED, str(store), str(meeting), str(rank), str(world)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(world)
+    ]
+    try:
+        told = [process.communicate(timeout=200)[0] for process in ranks]
+    finally:
+        for process in ranks:
+            process.kill()
+    assert not any(process.returncode for process in ranks)
+    return [json.loads(text) for text in told]
 
 
 def test_ranks_train_as_one_process_does(tmp_path: Path) -> None:
     """Two and four real processes over gloo: the same losses, step by step, for three epochs."""
     values = np.random.default_rng(5).normal(3, 2, (38, 2, 3, 4))
     store = write_store(tmp_path / "s", {"fields": values}, statistics=statistics_of(values, by_level=False))
-    command = [sys.executable, "-c", TRAINED, str(store), str(tmp_path)]
-    told = subprocess.run(command, check=True, timeout=300, stdout=subprocess.PIPE, text=True).stdout
-    runs = [json.loads(line) for line in told.splitlines()]
-    assert len(runs) == 2 * (1 + 2 + 4)
-    alone = {tail: losses for tail, world, losses in runs if world == 1}
-    assert {tail: len(losses) for tail, losses in alone.items()} == {"drop": 3 * (38 // 8), "pad": 3 * 5}
-    for tail, _, losses in runs:
-        assert losses[-1] < losses[0]
-        np.testing.assert_allclose(losses, alone[tail], rtol=1e-12)
+    ((drop, pad),) = train(store, tmp_path / "alone", 1)
+    assert (len(drop), len(pad)) == (3 * (38 // 8), 3 * 5)
+    assert drop[-1] < drop[0]
+    for world in (2, 4):
+        for losses in train(store, tmp_path / f"meet{world}", world):
+            np.testing.assert_allclose(losses[0], drop, rtol=1e-12)
+            np.testing.assert_allclose(losses[1], pad, rtol=1e-12)

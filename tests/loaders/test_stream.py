@@ -19,8 +19,8 @@ import maelio
 from maelio.codecs import CODECS
 from maelio.errors import BadData, BadRequest, NotFound
 from maelio.ledger import measure
+from maelio.loaders.device import Batch
 from maelio.loaders.order import Tail
-from maelio.loaders.source import Batch
 from maelio.loaders.stream import Stream, stream
 from tests.loaders.handwritten import Layout, field, write_store
 from tests.loaders.test_shards import first_shard, flip, layouts

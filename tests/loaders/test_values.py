@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from maelio.errors import BadRequest
 from maelio.ledger import measure
-from maelio.loaders.source import Batch
+from maelio.loaders.device import Batch
 from maelio.loaders.stream import stream
 from maelio.store import Statistics
 from tests.loaders.handwritten import Array, Layout, field, write_store
