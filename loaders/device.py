@@ -1,9 +1,9 @@
 """Batches on the device that trains: page-locked memory, and copies beside the computation.
 
-A copy runs on a CUDA stream of its own and is begun for the next batch while the device computes with this one. The
-memory that it reads from is not used again before it is done.
+A copy runs on a CUDA stream of its own, and is begun for the next batch while the device computes with this
+one. The memory that it reads from is not used again before it is done.
 
-The CUDA part runs only where there is such a device; the machines that test maelio have none.
+The CUDA part has not run yet: the machines that test maelio have none. Its tests run where there is one.
 """
 
 from collections import deque
@@ -28,7 +28,7 @@ class Sent:
     copied: torch.cuda.Event | None = None
 
     def arrive(self) -> Batch:
-        """The batch, for what the calling thread does with the device from now on; it does not wait itself."""
+        """The batch, for whatever the calling thread has the device do from now on; it does not wait itself."""
         if self.copied is not None:
             for tensor in self.batch.values():
                 current = torch.cuda.current_stream(tensor.device)

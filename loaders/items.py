@@ -56,6 +56,45 @@ class Role:
     steps: tuple[int, ...]
 
 
+def roles_of(
+    variables: Sequence[str] | None,
+    window: Sequence[int],
+    inputs: Sequence[str] | None,
+    targets: Sequence[str] | None,
+    input_steps: Sequence[int] | None,
+    target_steps: Sequence[int] | None,
+) -> list[Role]:
+    """What a batch is made of, by the arguments of `stream`. Raises BadRequest: they contradict each other."""
+    if all(part is None for part in (inputs, targets, input_steps, target_steps)):
+        return [Role("", variables, tuple(window))]
+    if tuple(window) != (0,):
+        raise BadRequest(
+            f"window={tuple(window)} with inputs or targets; wanted input_steps and target_steps"
+        )
+    roles = [Role("inputs", variables if inputs is None else inputs, _steps(input_steps))]
+    if targets is not None or target_steps is not None:
+        roles.append(Role("targets", variables if targets is None else targets, _steps(target_steps)))
+    return roles
+
+
+def _steps(steps: Sequence[int] | None) -> tuple[int, ...]:
+    return (0,) if steps is None else tuple(steps)
+
+
+def check_steps(role: Role, store: Store) -> None:
+    """Raises BadRequest: no steps, one of them twice, or more than the store has."""
+    steps, name = role.steps, {"": "window", "inputs": "input_steps", "targets": "target_steps"}[role.name]
+    if not steps or len(set(steps)) < len(steps):
+        raise BadRequest(f"{name}={steps}; wanted one step or more, each once")
+    if steps != (0,) and len(store.sizes) > 1:
+        raise BadRequest(
+            f"{name}={steps}: samples of {store.path} are drawn along {', '.join(map(repr, store.sizes))}, "
+            "where the next one is no later step; wanted (0,)"
+        )
+    if max(0, *steps) - min(0, *steps) >= store.samples:
+        raise BadRequest(f"{name}={steps} is longer than the {store.samples} samples of {store.path}")
+
+
 def choose(
     store: Store, roles: Iterable[Role], *, levels: Levels | None = None, crop: Crop | None = None
 ) -> tuple[Item, ...]:

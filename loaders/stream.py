@@ -23,7 +23,7 @@ from maelio.errors import BadRequest
 from maelio.ledger import Work, spent_on
 from maelio.loaders.budget import Buffers, plan_buffers
 from maelio.loaders.device import Batch, device_of
-from maelio.loaders.items import Crop, Item, Levels, Role, choose
+from maelio.loaders.items import Crop, Item, Levels, check_steps, choose, roles_of
 from maelio.loaders.order import Cut, Place, Shuffle, Tail, epoch_order
 from maelio.loaders.shardfile import Patience
 from maelio.loaders.shards import scratch_bytes, together
@@ -70,10 +70,10 @@ def stream(
         window: steps of a sample, relative to its row: (-1, 0, 1) is the row before, the row, the row after.
         variables: the names that are delivered, in this order; all by default.
         levels: values of the vertical coordinate, or a slice of positions along it; all by default.
-        crop: by dimension, a slice of positions, or the size of a window that stands elsewhere in every sample
-            and epoch, at the same place in all its variables and steps: {"latitude": slice(0, 90), "longitude": 64}.
-        inputs, targets: names of variables. A batch is then {"inputs": tensor, "targets": tensor}, each of its
-            own variables and steps; where those of one stand in several arrays, it is "inputs.ARRAY" of each.
+        crop: by dimension, a slice of positions, or the size of a window that stands elsewhere in every
+            sample and epoch, at one place for all its variables and steps: {"x": slice(0, 90), "y": 64}.
+        inputs, targets: names of variables. A batch is then {"inputs": tensor, "targets": tensor}, each of
+            its own variables and steps; where those of one stand in several arrays, "inputs.ARRAY" of each.
             Left out, `inputs` are all `variables`, and so are `targets` where `target_steps` are given.
         input_steps, target_steps: as `window`, of inputs and targets; (0,) by default.
         standardise: subtract the mean and divide by the deviation that the store knows of every variable and
@@ -88,13 +88,13 @@ def stream(
         memory: bytes that batches and decoded chunks may take; by default three batches and, where chunks
             hold many rows, the chunks of two shuffle windows. Batches that the caller keeps come on top.
         retries: how often a read that fails is tried again, after 0.1 s, 0.2 s and so on.
-        device: where batches are delivered. Copies to CUDA are made from page-locked memory, on a stream of their
-            own, the next batch's while this one is computed with; memory is used again once they are done. Not
-            in worker processes. (Tested on CPUs alone: no machine of ours has CUDA.)
+        device: where batches are delivered. To CUDA they are copied from page-locked memory on a stream of
+            their own, the next one while this one is computed with. Not in worker processes. (No machine of
+            ours has CUDA: that part is tested where there is one, and has not been yet.)
         rank, world: this process among all that train; those of torch.distributed by default.
 
-    Only what is delivered is read: arrays and chunks without any of it are not opened. Where a chunk holds more,
-    it is decoded and cut; without codec, and with one row a chunk, only the bytes are read.
+    Only what is delivered is read: arrays and chunks without any of it are not touched. Where a chunk holds
+    more, it is decoded and cut; without codec, and with one row a chunk, only the bytes are read.
 
     Raises:
         BadRequest: arguments that do not fit each other or the store.
@@ -102,9 +102,9 @@ def stream(
     """
     if not isinstance(store, Store):
         store = open_store(store)
-    roles = _roles(variables, window, inputs, targets, input_steps, target_steps)
+    roles = roles_of(variables, window, inputs, targets, input_steps, target_steps)
     for role in roles:
-        _check_steps(role, store)
+        check_steps(role, store)
     items = choose(store, roles, levels=levels, crop=crop)
     if shuffle is True:  # of all arrays: the order does not depend on what is taken of a sample
         blocks = any(array.rows_per_chunk > 1 for array in store.arrays.values())
@@ -244,9 +244,9 @@ class Stream(IterableDataset[Batch]):
         return max(array.rows_per_chunk for array in self.store.arrays.values())
 
     def destandardise(self, values: torch.Tensor, name: str | None = None) -> torch.Tensor:
-        """`values`, (..., variable, *rest) as in the tensor `name` of a batch, back in the units of the store.
+        """`values`, (..., variable, *rest) as in the tensor `name` of a batch, in the units of the store.
 
-        `name` is by default `targets`, or that of the only tensor. Raises BadRequest: there is no such tensor.
+        `name` is by default `targets`, or that of the only tensor. Raises BadRequest: there is none such.
         """
         if name is None:
             name = self.items[0].name if len(self.items) == 1 else "targets"
@@ -367,43 +367,6 @@ class Stream(IterableDataset[Batch]):
                 device=self.device,
             )
         return self._source
-
-
-def _roles(
-    variables: Sequence[str] | None,
-    window: Sequence[int],
-    inputs: Sequence[str] | None,
-    targets: Sequence[str] | None,
-    input_steps: Sequence[int] | None,
-    target_steps: Sequence[int] | None,
-) -> list[Role]:
-    if all(part is None for part in (inputs, targets, input_steps, target_steps)):
-        return [Role("", variables, tuple(window))]
-    if tuple(window) != (0,):
-        raise BadRequest(
-            f"window={tuple(window)} with inputs or targets; wanted input_steps and target_steps"
-        )
-    roles = [Role("inputs", variables if inputs is None else inputs, _steps(input_steps))]
-    if targets is not None or target_steps is not None:
-        roles.append(Role("targets", variables if targets is None else targets, _steps(target_steps)))
-    return roles
-
-
-def _steps(steps: Sequence[int] | None) -> tuple[int, ...]:
-    return (0,) if steps is None else tuple(steps)
-
-
-def _check_steps(role: Role, store: Store) -> None:
-    steps, name = role.steps, {"": "window", "inputs": "input_steps", "targets": "target_steps"}[role.name]
-    if not steps or len(set(steps)) < len(steps):
-        raise BadRequest(f"{name}={steps}; wanted one step or more, each once")
-    if steps != (0,) and len(store.sizes) > 1:
-        raise BadRequest(
-            f"{name}={steps}: samples of {store.path} are drawn along {', '.join(map(repr, store.sizes))}, "
-            "where the next one is no later step; wanted (0,)"
-        )
-    if max(0, *steps) - min(0, *steps) >= store.samples:
-        raise BadRequest(f"{name}={steps} is longer than the {store.samples} samples of {store.path}")
 
 
 def _place(rank: int | None, world: int | None) -> Place:

@@ -1,7 +1,7 @@
 """A stream among processes: workers of a DataLoader, ranks of a training, and the signal that ends it.
 
-Every case runs in interpreters of its own: a fork of this one would inherit whatever other tests imported. Prefect, once
-it has run a flow, lets every forked child end with exit code 1, which a DataLoader reports as a failure.
+Every case runs in interpreters of its own: a fork of this one would inherit whatever other tests imported.
+Prefect, once it has run a flow, lets every forked child end with exit code 1, which a DataLoader reports as a failure.
 """
 
 import json

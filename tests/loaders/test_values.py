@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maelio.converters.convert import convert
+from maelio.converters.options import Options
 from maelio.errors import BadRequest
 from maelio.ledger import measure
 from maelio.loaders.device import Batch
 from maelio.loaders.stream import stream
-from maelio.store import Statistics
+from maelio.store import CONTAINERS, Container, Statistics
 from tests.loaders.handwritten import Array, Layout, field, write_store
 from tests.loaders.test_items import PRESSURES, whole
 from tests.loaders.test_shards import layouts
@@ -125,6 +128,25 @@ def test_integers_have_no_missing_values(tmp_path: Path) -> None:
     (batch,) = stream(tmp_path, batch_size=6, shuffle=False, standardise=True, missing="mask")
     np.testing.assert_array_equal(batch["marks"], marks)
     assert not batch["marks.missing"].any()
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_levels_of_a_converted_dataset_are_known(tmp_path: Path, container: Container) -> None:
+    """By the vertical coordinate that came from the source, in every container."""
+    values = weather(30, "float32")[:, 0]
+    source = xr.Dataset(
+        {"t": (("time", "plev", "latitude"), values, {"units": "K"})},
+        {"time": np.arange(30.0), "plev": ("plev", PRESSURES, {"units": "hPa", "positive": "down"})},
+    )
+    source["time"].attrs["units"] = "days since 2000-01-01"
+    source.to_netcdf(tmp_path / "a.nc")
+    convert([tmp_path / "a.nc"], tmp_path / "store", Options(format=container))
+    asked: Any = {"batch_size": 30, "shuffle": False, "levels": [500, 1000], "standardise": True}
+    (batch,) = stream(tmp_path / "store", **asked)
+    found = np.asarray(next(iter(batch.values())))[:, 0]
+    wanted = values[:, [2, 0]]
+    wanted = (wanted - wanted.mean((0, 2), keepdims=True)) / wanted.std((0, 2), keepdims=True)
+    np.testing.assert_allclose(found, wanted, atol=1e-3)
 
 
 def test_predictions_come_back_in_units(tmp_path: Path) -> None:
