@@ -73,7 +73,7 @@ class Shards:
         self._files = self._open(store, patience)
         self._chunk_rows_per_file = self.array.rows_per_shard // self.array.rows_per_chunk
         index = np.concatenate([file.index for file in self._files])
-        self._index = index.reshape(-1, self.array.pieces, 2)
+        self._index = index.reshape(-1, self.array.chunks_per_shard // self._chunk_rows_per_file, 2)
         self._blocks = self._cache(cached_chunks) if self.array.rows_per_chunk > 1 else None
 
     def read(

@@ -1,7 +1,8 @@
 """Parts of rows: which chunks they take, and what of each goes where."""
 
 import math
-from itertools import pairwise
+from dataclasses import dataclass, fields
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maelio.loaders.parts import Part, corners, runs_of, spans
+from maelio.store import StackedArray
 from tests.loaders.handwritten import Layout, describe, field
 
 
@@ -20,25 +22,41 @@ def test_runs_are_the_indexes(indexes: list[int]) -> None:
     assert all(before.stop != after.start for before, after in pairwise(runs))
 
 
-@given(row_shape=st.lists(st.integers(1, 7), min_size=1, max_size=3), width=st.integers(1, 7), data=st.data())
-def test_pieces_put_every_value_in_its_place(row_shape: list[int], width: int, data: st.DataObject) -> None:
-    """Each value once, from the chunks that hold it alone."""
+@dataclass(frozen=True)
+class Gridded(StackedArray):
+    """Chunks that are cut along every axis."""
+
+    sides: tuple[int, ...] = ()
+
+    @property
+    def chunk_shape(self) -> tuple[int, ...]:
+        return (self.rows_per_chunk, *self.sides)
+
+
+@given(row_shape=st.lists(st.integers(1, 6), min_size=1, max_size=3), data=st.data())
+def test_pieces_put_every_value_in_its_place(row_shape: list[int], data: st.DataObject) -> None:
+    """Each value once, from the chunks that hold it alone, whichever axes chunks are cut along."""
     row = field(1, *row_shape)
-    array = describe("fields", row, Layout(width=min(width, row_shape[0])))
+    sides = tuple(data.draw(st.integers(1, size)) for size in row_shape)
+    plain = describe("fields", row, Layout())
+    array = Gridded(**{part.name: getattr(plain, part.name) for part in fields(plain)}, sides=sides)
     indexes = [data.draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=n + 2)) for n in row_shape]
     part = Part(array, tuple(map(runs_of, indexes)))
-    padded = np.full((array.pieces * array.chunk[1], *row_shape[1:]), -1.0)
-    padded[: row_shape[0]] = row[0]
+    grid = [-(-size // side) for size, side in zip(row_shape, sides, strict=True)]
+    padded = np.full([many * side for many, side in zip(grid, sides, strict=True)], -1.0)
+    padded[tuple(map(slice, row_shape))] = row[0]
     out, filled = np.full(part.shape, np.nan), np.zeros(part.shape, int)
     for piece in part.pieces:
-        chunk = padded[piece.number * array.chunk[1] :][: array.chunk[1]]
+        place = np.unravel_index(piece.number, grid)
+        chunk = padded[tuple(slice(at * n, (at + 1) * n) for at, n in zip(place, sides, strict=True))]
         for box in piece.boxes:
             out[box.target] = chunk[box.source]
             filled[box.target] += 1
         assert not piece.whole or out[piece.boxes[0].target].shape == chunk.shape
     assert (filled == 1).all()
     np.testing.assert_array_equal(out, row[0][np.ix_(*indexes)])
-    assert {piece.number for piece in part.pieces} == {index // array.chunk[1] for index in indexes[0]}
+    wanted = product(*({index // side for index in axis} for axis, side in zip(indexes, sides, strict=True)))
+    assert {piece.number for piece in part.pieces} == {int(np.ravel_multi_index(at, grid)) for at in wanted}
 
 
 @given(
