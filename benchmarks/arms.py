@@ -38,7 +38,7 @@ def order_of(stream: Stream, epoch: int) -> NDArray[np.int64]:
         seed=stream.seed,
         epoch=epoch,
         shuffle=stream.shuffle,
-        rows_per_chunk=max(array.rows_per_chunk for array in stream.store.arrays.values()),
+        rows_per_chunk=stream.rows_per_chunk,
     )
 
 

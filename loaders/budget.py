@@ -1,12 +1,10 @@
 """How much memory a stream takes: decided before anything is read."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from maelio.errors import BadRequest
 from maelio.files import show_bytes
 from maelio.loaders.order import WINDOW_CHUNKS
-from maelio.store import StackedArray
 
 _BATCHES = 3  # the consumer's, the one it waits for, the one behind
 _CHUNKS = 2 * WINDOW_CHUNKS  # two shuffle windows: one batch may touch both
@@ -23,29 +21,33 @@ class Buffers:
 
 
 def plan_buffers(
-    arrays: Iterable[StackedArray], *, rows: int, threads: int, memory: int | None = None
+    *, batch_bytes: int, block_bytes: int, scratch_bytes: int, threads: int, memory: int | None = None
 ) -> Buffers:
-    """Buffers for batches of `rows` rows (samples times steps) of every array, within `memory` bytes.
+    """Buffers within `memory` bytes.
 
     Less memory means fewer cached chunks, then less read ahead. Two batches are the least, the consumer's and
     the one it waits for; reading then goes on only while the consumer waits.
 
+    Args:
+        batch_bytes: of one batch on this rank.
+        block_bytes: of one decoded chunk of every array whose chunks hold many rows.
+        scratch_bytes: that each thread needs besides, to cut parts out of chunks.
+
     Raises:
         BadRequest: the least does not fit.
     """
-    arrays = tuple(arrays)
-    batch_bytes = rows * sum(array.row_bytes for array in arrays)
-    block_bytes = sum(array.row_bytes * array.rows_per_chunk for array in arrays if array.rows_per_chunk > 1)
+    each_thread = block_bytes + scratch_bytes
     wanted = max(_CHUNKS, threads)
-    least = 2 * batch_bytes + threads * block_bytes
+    least = 2 * batch_bytes + threads * each_thread
     if memory is None:
-        memory = _BATCHES * batch_bytes + wanted * block_bytes
+        memory = _BATCHES * batch_bytes + wanted * block_bytes + threads * scratch_bytes
     if memory < least:
         raise BadRequest(
             f"memory={show_bytes(memory)} does not hold two batches of {show_bytes(batch_bytes)} and "
-            f"{threads} chunks of {show_bytes(block_bytes)}: {show_bytes(least)}; lower batch_size or threads"
+            f"{threads} chunks of {show_bytes(each_thread)}: {show_bytes(least)}; lower batch_size or threads"
         )
+    memory -= threads * scratch_bytes
     batches = min(_BATCHES, (memory - threads * block_bytes) // batch_bytes)
     chunks = min(wanted, (memory - batches * batch_bytes) // block_bytes) if block_bytes else 0
-    nbytes = batches * batch_bytes + chunks * block_bytes
+    nbytes = batches * batch_bytes + chunks * block_bytes + threads * scratch_bytes
     return Buffers(batches=batches, chunks=chunks, batch_bytes=batch_bytes, nbytes=nbytes)

@@ -1,7 +1,7 @@
 """Decoded blocks of rows that threads share: each is decoded once, then its rows are gathered by number."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -11,22 +11,36 @@ from numpy.typing import NDArray
 from maelio.loaders.ring import pages
 
 Numbers = NDArray[np.int64]
-Decode = Callable[[int, NDArray[Any]], None]
+Blocks = list[NDArray[Any]]
+Decode = Callable[[int, Blocks], None]
+Window = Callable[[int], tuple[slice, ...]]
 
 
 class BlockCache:
-    """The `slots` blocks used last, of an array cut into `blocks` blocks of `shape` (row, variable, *rest).
+    """The `slots` blocks used last, of an array cut into `blocks` blocks of `rows` rows.
+
+    A block is held in one array for each of `shapes`, the parts of a row (variable, *rest) that are asked for.
 
     A block that some thread gathers from is pinned and stays in its slot. A thread waits for a free slot only
     while it pins nothing, and for another's decoding only after its own, so they cannot wait in a circle.
     """
 
-    def __init__(self, slots: int, *, blocks: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self,
+        slots: int,
+        *,
+        blocks: int,
+        rows: int,
+        shapes: Sequence[tuple[int, ...]],
+        dtype: np.dtype[Any],
+    ) -> None:
         slots = min(slots, blocks)
-        memory = np.frombuffer(pages(slots * prod(shape) * dtype.itemsize), dtype, slots * prod(shape))
-        self._blocks = memory.reshape(slots, *shape)
-        self._rows = memory.reshape(slots * shape[0], -1)
-        self._rows_per_block = shape[0]
+        counts = [slots * rows * prod(shape) for shape in shapes]
+        self._parts = [
+            np.frombuffer(pages(count * dtype.itemsize), dtype, count).reshape(slots, rows, *shape)
+            for count, shape in zip(counts, shapes, strict=True)
+        ]
+        self._rows_per_block = rows
         self._slot_of = np.full(blocks, -1)
         self._block_in = np.full(slots, -1)
         self._ready = np.zeros(slots, bool)
@@ -35,27 +49,39 @@ class BlockCache:
         self._clock = 0
         self._changed = threading.Condition()
 
-    def gather(self, rows: Numbers, out: NDArray[Any], decode: Decode) -> None:
-        """Fill ``out[i]`` with row ``rows[i]``; ``decode(number, block)`` fills a block that is not held.
+    def gather(
+        self, part: int, rows: Numbers, out: NDArray[Any], decode: Decode, window: Window | None = None
+    ) -> None:
+        """Fill ``out[i]`` with `part` of row ``rows[i]``; ``decode(number, blocks)`` fills a block not held.
 
-        Shape: rows (n,); out (n, variable, *rest), C-contiguous. What `decode` raises reaches every thread
-        that wants the block, and the next to ask tries again.
+        Shape: rows (n,); out (n, variable, *rest), C-contiguous. With `window`, ``out[i]`` is what
+        ``window(i)`` cuts from it. What `decode` raises reaches every thread that wants the block, and the
+        next to ask tries again.
         """
         numbers, which = np.unique(rows // self._rows_per_block, return_inverse=True)
-        slots = self._hold(numbers, decode) if len(numbers) <= len(self._blocks) else None
+        slots = self._hold(numbers, decode) if len(numbers) <= len(self._pins) else None
         if slots is None:  # more blocks than slots: half of the rows want fewer
             half = len(rows) // 2
-            self.gather(rows[:half], out[:half], decode)
-            self.gather(rows[half:], out[half:], decode)
+            later = None if window is None else lambda position: window(position + half)
+            self.gather(part, rows[:half], out[:half], decode, window)
+            self.gather(part, rows[half:], out[half:], decode, later)
             return
-        places = slots[which] * self._rows_per_block + rows % self._rows_per_block
-        flat = out.reshape(len(rows), self._rows.shape[1])
         try:
-            np.take(
-                self._rows, places, axis=0, out=flat, mode="clip"
-            )  # "raise" would gather into a copy first
+            self._take(part, slots[which], rows % self._rows_per_block, out, window)
         finally:
             self._unpin(slots)
+
+    def _take(
+        self, part: int, slots: Numbers, rows: Numbers, out: NDArray[Any], window: Window | None
+    ) -> None:
+        held = self._parts[part]
+        if window is not None:
+            for position, (slot, row) in enumerate(zip(slots.tolist(), rows.tolist(), strict=True)):
+                out[position] = held[slot, row][window(position)]
+            return
+        flat = held.reshape(len(held) * self._rows_per_block, -1)
+        places, into = slots * self._rows_per_block + rows, out.reshape(len(rows), flat.shape[1])
+        np.take(flat, places, axis=0, out=into, mode="clip")  # "raise" would gather into a copy first
 
     def _hold(self, numbers: Numbers, decode: Decode) -> Numbers | None:
         """Pin all blocks, decoded. None: they are more than one, and there are not slots enough."""
@@ -118,7 +144,7 @@ class BlockCache:
 
     def _decode_into(self, slot: int, decode: Decode) -> None:
         try:
-            decode(int(self._block_in[slot]), self._blocks[slot])
+            decode(int(self._block_in[slot]), [part[slot] for part in self._parts])
         except BaseException:
             with self._changed:
                 self._empty(slot)

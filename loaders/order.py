@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from maelio.errors import BadRequest
 
 Shuffle = Literal["global", "window", False]
-Tail = Literal["short", "drop"]
+Tail = Literal["short", "drop", "pad"]
 WINDOW_CHUNKS = 64
 
 
@@ -85,7 +85,8 @@ class Cut:
 
     Rank r takes every `world`-th sample of a global batch, beginning with its r-th. A last batch that is
     not full is left out with tail `drop`; with `short` it is cut to a multiple of `world`, so that all ranks
-    take equal steps, which leaves out at most ``world - 1`` samples of an epoch.
+    take equal steps, which leaves out at most ``world - 1`` samples of an epoch; with `pad` it is filled up
+    with samples from the beginning of the epoch, which are not `valid`: they have been delivered already.
 
     Raises:
         BadRequest: `batch_size` is not a positive multiple of `world`, or an unknown `tail`.
@@ -107,8 +108,10 @@ class Cut:
 
     @property
     def stop(self) -> int:
-        """The position behind the last sample that some rank takes."""
+        """The position behind the last one that some rank takes; with `pad` behind the epoch's last sample."""
         left = max(self.samples - self.start, 0)
+        if self.tail == "pad":
+            return self.start + ceil(left / self.batch_size) * self.batch_size
         unit = self.batch_size if self.tail == "drop" else self.place.world
         return self.start + left // unit * unit
 
@@ -123,10 +126,19 @@ class Cut:
 
     def end(self, batch: int) -> int:
         """Samples of the epoch that are consumed, over all ranks, once global batch `batch` is delivered."""
-        return min(self.start + (batch + 1) * self.batch_size, self.stop)
+        return min(self._end(batch), self.samples)
 
-    def mine(self, batch: int) -> slice:
-        """This rank's part of global batch `batch`, as a slice of the epoch's order."""
-        return slice(
-            self.start + batch * self.batch_size + self.place.rank, self.end(batch), self.place.world
-        )
+    def mine(self, batch: int) -> NDArray[np.int64]:
+        """This rank's part of global batch `batch`: positions in the epoch's order."""
+        return self._mine(batch) % self.samples
+
+    def valid(self, batch: int) -> NDArray[np.bool_]:
+        """Of this rank's samples of global batch `batch`, those that do not pad it."""
+        return self._mine(batch) < self.samples
+
+    def _mine(self, batch: int) -> NDArray[np.int64]:
+        first = self.start + batch * self.batch_size + self.place.rank
+        return np.arange(first, self._end(batch), self.place.world)
+
+    def _end(self, batch: int) -> int:
+        return min(self.start + (batch + 1) * self.batch_size, self.stop)

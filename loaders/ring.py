@@ -7,6 +7,8 @@ batch that is dropped hands its buffer back; a batch that is kept belongs to who
 import mmap
 import weakref
 from collections import deque
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +19,15 @@ _HUGE_PAGE = 2**21
 class Ring:
     """Page-aligned buffers of `nbytes`, of which at most `depth` lie free. Any thread may take one.
 
-    `allocated` counts the buffers ever made.
+    `allocate` gives memory of at least so many bytes; `allocated` counts the buffers ever made.
     """
 
-    def __init__(self, nbytes: int, depth: int) -> None:
+    def __init__(self, nbytes: int, depth: int, allocate: Callable[[int], Any] | None = None) -> None:
         self.nbytes = nbytes
+        self._allocate = pages if allocate is None else allocate
         self.allocated = 0
         # A finalizer may run in any thread, inside any other call: a lock here could deadlock, a deque cannot.
-        self._free: deque[mmap.mmap] = deque(maxlen=depth)
+        self._free: deque[Any] = deque(maxlen=depth)
 
     def take(self) -> NDArray[np.uint8]:
         """A buffer of unknown content. Shape: (nbytes,).
@@ -32,12 +35,12 @@ class Ring:
         It comes back to the ring when the last array or tensor that looks at it is gone.
         """
         try:
-            mapping = self._free.pop()
+            memory = self._free.pop()
         except IndexError:
-            mapping = pages(self.nbytes)
+            memory = self._allocate(self.nbytes)
             self.allocated += 1
-        buffer = np.frombuffer(mapping, np.uint8, self.nbytes)
-        weakref.finalize(buffer, self._free.append, mapping).atexit = False
+        buffer = np.frombuffer(memory, np.uint8, self.nbytes)
+        weakref.finalize(buffer, self._free.append, memory).atexit = False
         return buffer
 
 

@@ -5,6 +5,8 @@ begins on a page of the file. Compressed bytes are looked at in place, in a mapp
 first costs a fifth of the speed of LZ4. Their pages are asked for before they are touched, so that waiting
 for the disk is apart from decoding, and a file cut short meanwhile is an error and not a SIGBUS. Where the
 kernel cannot do that, they are copied.
+
+A read that the disk or the network fails is tried again, after a pause that doubles.
 """
 
 import ctypes
@@ -13,6 +15,7 @@ import os
 import resource
 import threading
 import weakref
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +31,24 @@ _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _of_thread = threading.local()
 
 
+_NEVER = threading.Event()
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """A read that fails is tried `retries` times more: after `pause_s`, then twice that, and so on."""
+
+    retries: int = 3
+    pause_s: float = 0.1
+
+
+PATIENCE = Patience()
+
+
+class Stopped(Exception):
+    """Nobody wants the result any more."""
+
+
 class ShardFile:
     """A shard of `nbytes` bytes and `chunks` inner chunks. It ends with their index, or that is the file `beside`.
 
@@ -40,9 +61,18 @@ class ShardFile:
     """
 
     def __init__(
-        self, path: Path, *, chunks: int, nbytes: int, mapped: bool, beside: Path | None = None
+        self,
+        path: Path,
+        *,
+        chunks: int,
+        nbytes: int,
+        mapped: bool,
+        beside: Path | None = None,
+        patience: Patience = PATIENCE,
     ) -> None:
         self.path = path
+        self._nbytes = nbytes
+        self._patience = patience
         self._descriptor = _open(path)
         close = weakref.finalize(self, os.close, self._descriptor)
         found = os.fstat(self._descriptor).st_size
@@ -53,24 +83,56 @@ class ShardFile:
         if self._mapping is not None:
             close()  # a mapping keeps the file open itself
 
-    def fetch(self, offset: int, length: int) -> memoryview:
-        """The bytes, in memory; valid until this thread fetches again. Raises BadData: they cannot be read."""
+    def fetch(self, offset: int, length: int, stop: threading.Event = _NEVER) -> memoryview:
+        """The bytes, in memory; valid until this thread fetches again. Raises as `read_into`."""
         if self._mapping is None:
             stored = _scratch(length)
-            self.read_into(offset, stored)
+            self.read_into(offset, stored, stop)
             return stored
-        try:
-            return self._mapping.fetch(offset, length)
-        except OSError as error:
-            raise BadData(f"bytes {offset} to {offset + length} cannot be read: {error.strerror}") from error
+        failed = 0
+        while True:
+            try:
+                return self._mapping.fetch(offset, length)
+            except OSError as error:
+                self._expect_whole()
+                failed = self._failed(failed, error, offset, length, stop)
 
-    def read_into(self, offset: int, out: memoryview) -> None:
-        """Fill `out` with the bytes from `offset`; not for a mapped file. Raises BadData: it ends before."""
+    def read_into(self, offset: int, out: memoryview, stop: threading.Event = _NEVER) -> None:
+        """Fill `out` with the bytes from `offset`; not for a mapped file.
+
+        Raises:
+            BadData: it ends before, or cannot be read, however often that is tried.
+            Stopped: `stop` was set while it was tried again.
+        """
+        failed = 0
         while out:
-            got = os.preadv(self._descriptor, [out], offset)
+            try:
+                got = os.preadv(self._descriptor, [out], offset)
+            except OSError as error:
+                failed = self._failed(failed, error, offset, len(out), stop)
+                continue
             if not got:
                 raise BadData(f"ends at byte {offset}, {len(out)} bytes too early")
             offset, out = offset + got, out[got:]
+
+    def _failed(self, failed: int, error: OSError, offset: int, length: int, stop: threading.Event) -> int:
+        """Wait until the read is tried again, and count how often it failed."""
+        if failed == self._patience.retries:
+            raise BadData(
+                f"bytes {offset} to {offset + length} cannot be read, tried {failed + 1} times: {error.strerror}"
+            ) from error
+        if stop.wait(self._patience.pause_s * 2**failed):
+            raise Stopped
+        return failed + 1
+
+    def _expect_whole(self) -> None:
+        """A mapping does not tell a file that was cut short from a disk that fails."""
+        try:
+            found = os.stat(self.path).st_size
+        except FileNotFoundError as error:
+            raise BadData("was deleted, and cannot be read any more") from error
+        if found < self._nbytes:
+            raise BadData(f"ends at byte {found}, {self._nbytes - found} bytes too early")
 
     def _read_index(self, chunks: int, nbytes: int) -> NDArray[np.int64]:
         start = nbytes - index_bytes(chunks)
@@ -134,6 +196,8 @@ def _open(path: Path) -> int:
         raise BadData(f"{path} is missing") from error
     except PermissionError as error:
         raise NotPermitted(f"{path}: {error.strerror}") from error
+    except OSError as error:
+        raise BadData(f"{path} cannot be opened: {error.strerror}") from error
 
 
 def _scratch(nbytes: int) -> memoryview:

@@ -3,13 +3,19 @@
     one row a chunk      every inner chunk is read or decoded to its place in the batch
     many rows a chunk    every chunk that the batch touches is decoded once, then its rows are gathered
 
+Of a part of a row only the chunks that hold it are read; of a chunk without codec only the bytes. What is
+wanted twice in a batch, at another step of another sample or as another tensor, is read once.
+
 No Zarr library and no Python object per value take part; an index lookup is arithmetic on the row number.
 """
 
+import mmap
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,52 +24,119 @@ from numpy.typing import NDArray
 from maelio.errors import BadData
 from maelio.ledger import Work
 from maelio.loaders.cache import BlockCache
-from maelio.loaders.shardfile import ShardFile, allow_open_files
+from maelio.loaders.parts import Part, Piece, spans
+from maelio.loaders.shardfile import PATIENCE, Patience, ShardFile, Stopped, allow_open_files
 from maelio.store import Store
+
+Array = NDArray[Any]
+
+_of_thread = threading.local()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ask:
+    """Fill ``out[i]`` with a part of row ``rows[i]``, its windows beginning at ``corners[i]``.
+
+    Shape: rows (n,); out (n, *part.shape), C-contiguous, of the array's dtype; corners (n, window).
+    `finish` is called for the rows of `out` from `first` to `last` once they are filled, in the same thread.
+    """
+
+    rows: NDArray[np.int64]
+    out: Array
+    corners: NDArray[np.int64] | None = None
+    finish: Callable[[int, int], None] | None = None
 
 
 class Shards:
     """The reader of the array `name`. Opens every shard once; several threads may read at the same time.
 
-    `cached_chunks` decoded chunks are held where a chunk has many rows.
+    `parts` of its rows can be asked for; all of the row by default. `cached_chunks` decoded chunks are held
+    where a chunk has many rows.
 
     Raises:
         BadData: a shard is missing, not as long as the store says, or its index is damaged.
         NotPermitted: a shard may not be read.
     """
 
-    def __init__(self, store: Store, name: str, *, cached_chunks: int = 1) -> None:
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        *,
+        parts: Sequence[Part] | None = None,
+        cached_chunks: int = 1,
+        patience: Patience = PATIENCE,
+    ) -> None:
         self.array = store.arrays[name]
+        self.parts = [Part.whole(self.array)] if parts is None else list(parts)
         self._raw = self.array.codec.name == "none"
-        self._files = self._open(store)
+        self._files = self._open(store, patience)
         self._chunk_rows_per_file = self.array.rows_per_shard // self.array.rows_per_chunk
         index = np.concatenate([file.index for file in self._files])
-        self._index = index.reshape(-1, self.array.pieces, 2)
+        self._index = index.reshape(-1, self.array.chunks_per_shard // self._chunk_rows_per_file, 2)
         self._blocks = self._cache(cached_chunks) if self.array.rows_per_chunk > 1 else None
 
-    def read(self, rows: NDArray[np.int64], out: NDArray[Any]) -> Work:
-        """Fill ``out[i]`` with row ``rows[i]``, and tell what it took.
-
-        Shape: rows (n,); out (n, variable, *rest), C-contiguous, of the array's dtype.
+    def read(
+        self, asks: Sequence[Ask], share: int = 0, shares: int = 1, stop: threading.Event | None = None
+    ) -> Work:
+        """Do one of `shares` equal shares of what is asked of every part, and tell what it took.
 
         Raises:
             IndexError: a row lies outside the array.
-            BadData: a chunk cannot be read or decoded; names the shard and the chunk.
+            BadData: a chunk cannot be read or decoded; names the shard, the chunk, its rows and its byte.
+            Stopped: `stop` was set meanwhile.
         """
-        tally = _Tally()
-        outside = (rows < 0) | (rows >= self.array.samples)
-        if outside.any():
-            raise IndexError(
-                f"row {rows[outside][0]} of array {self.array.name!r}, which has {self.array.samples} rows"
-            )
+        reading = _Reading() if stop is None else _Reading(stop)
+        for ask in asks:
+            outside = (ask.rows < 0) | (ask.rows >= self.array.samples)
+            if outside.any():
+                raise IndexError(
+                    f"row {ask.rows[outside][0]} of array {self.array.name!r}, which has {self.array.samples} rows"
+                )
         if self._blocks is None:
-            for position, row in enumerate(rows.tolist()):
-                self._fill(row, out[position : position + 1], tally)
+            self._read_rows(asks, share, shares, reading)
         else:
-            self._blocks.gather(rows, out, lambda number, block: self._fill(number, block, tally))
-        return tally.work(delivered_bytes=out.nbytes)
+            self._gather(self._blocks, asks, share, shares, reading)
+        return reading.work()
 
-    def _open(self, store: Store) -> list[ShardFile]:
+    def _read_rows(self, asks: Sequence[Ask], share: int, shares: int, reading: "_Reading") -> None:
+        """One row a chunk: every row that is asked for is read once."""
+        wanted = np.concatenate([ask.rows for ask in asks])
+        which = np.repeat(np.arange(len(asks)), [len(ask.rows) for ask in asks])
+        place = np.concatenate([np.arange(len(ask.rows)) for ask in asks])
+        rows, first, count = np.unique(wanted, return_index=True, return_counts=True)
+        by_row = np.argsort(wanted, kind="stable") if len(rows) < len(wanted) else first
+        ends = np.cumsum(count)
+        for number in range(len(rows) * share // shares, len(rows) * (share + 1) // shares):
+            takers, finishes = [], []
+            for taker in by_row[ends[number] - count[number] : ends[number]].tolist():
+                ask, part, position = asks[which[taker]], self.parts[which[taker]], int(place[taker])
+                takers.append((_pieces(part, ask, position), ask.out[position : position + 1]))
+                if ask.finish is not None:
+                    finishes.append((ask.finish, position))
+            self._fill(int(rows[number]), takers, reading)
+            reading.delivered_bytes += sum(out.nbytes for _, out in takers)
+            for finish, position in finishes:
+                with reading.transforming():
+                    finish(position, position + 1)
+
+    def _gather(
+        self, blocks: BlockCache, asks: Sequence[Ask], share: int, shares: int, reading: "_Reading"
+    ) -> None:
+        def decode(number: int, parts: list[Array]) -> None:
+            takers = [(part.pieces, block) for part, block in zip(self.parts, parts, strict=True)]
+            self._fill(number, takers, reading)
+
+        for number, (ask, part) in enumerate(zip(asks, self.parts, strict=True)):
+            first, last = (len(ask.rows) * n // shares for n in (share, share + 1))
+            out = ask.out[first:last]
+            blocks.gather(number, ask.rows[first:last], out, decode, _window(part, ask, first))
+            reading.delivered_bytes += out.nbytes
+            if ask.finish is not None:
+                with reading.transforming():
+                    ask.finish(first, last)
+
+    def _open(self, store: Store, patience: Patience) -> list[ShardFile]:
         shards = store.contents.stacks[self.array.name].shards
         if len(shards) != self.array.shards:
             raise BadData(
@@ -77,6 +150,7 @@ class Shards:
                 nbytes=shard.bytes,
                 mapped=not self._raw,
                 beside=store.path / key if (key := self.array.index_key(number)) else None,
+                patience=patience,
             )
             for number, shard in enumerate(shards)
         ]
@@ -85,52 +159,151 @@ class Shards:
         return BlockCache(
             slots,
             blocks=len(self._index),
-            shape=(self.array.rows_per_chunk, *self.array.row_shape),
+            rows=self.array.rows_per_chunk,
+            shapes=[part.held for part in self.parts],
             dtype=self.array.dtype,
         )
 
-    def _fill(self, number: int, out: NDArray[Any], tally: "_Tally") -> None:
-        """Fill `out` with the chunk row `number`. Shape: (rows of a chunk, variable, *rest)."""
+    def _fill(
+        self, number: int, takers: Sequence[tuple[Sequence[Piece], Array]], reading: "_Reading"
+    ) -> None:
+        """Fill what every taker wants of the chunk row `number`. Shape of each: (rows of a chunk, *held)."""
+        if reading.stop.is_set():
+            raise Stopped
+        wanted: dict[int, list[tuple[Piece, Array]]] = {}
+        for pieces, out in takers:
+            for piece in pieces:
+                wanted.setdefault(piece.number, []).append((piece, out))
         file = self._files[number // self._chunk_rows_per_file]
         stored = (self.array.rows_stored(number), *self.array.chunk_shape[1:])
-        rows, width = stored[:2]
-        for piece, (offset, length) in enumerate(self._index[number].tolist()):
-            part = out[:rows, piece * width : (piece + 1) * width]
+        for piece_number, takes in wanted.items():
+            offset, length = self._index[number, piece_number].tolist()
             if offset < 0:
-                part[...] = self.array.fill_value
+                for view, _ in _views(takes, stored[0]):
+                    view[...] = self.array.fill_value
                 continue
             try:
-                if part.shape == stored and part.flags.c_contiguous:
-                    self._load(file, offset, length, part, tally)
-                else:
-                    whole = np.empty(stored, self.array.dtype)
-                    self._load(file, offset, length, whole, tally)
-                    part[...] = whole[:, : part.shape[1]]
+                self._take(file, offset, length, stored, takes, reading)
             except BadData as error:
-                raise BadData(f"{file.path}, chunk {number} of array {self.array.name!r}: {error}") from error
+                rows = range(number * self.array.rows_per_chunk, (number + 1) * self.array.rows_per_chunk)
+                which = f"row {rows[0]}" if len(rows) == 1 else f"rows {rows[0]} to {rows[-1]}"
+                raise BadData(
+                    f"{file.path}, chunk {number} of array {self.array.name!r} ({which}), at byte {offset}: {error}"
+                ) from error
 
-    def _load(self, file: ShardFile, offset: int, length: int, out: NDArray[Any], tally: "_Tally") -> None:
+    def _take(
+        self,
+        file: ShardFile,
+        offset: int,
+        length: int,
+        stored: tuple[int, ...],
+        takes: Sequence[tuple[Piece, Array]],
+        reading: "_Reading",
+    ) -> None:
+        """Read the inner chunk of shape `stored` once, and hand each of `takes` what it wants of it."""
+        chunk = next((view for view in _wholes(takes, stored)), None)
+        if chunk is not None:
+            self._load(file, offset, length, chunk, reading)
+            if len(takes) == 1:
+                return
+        elif self._raw and stored[0] == 1:
+            chunk = _scratch(stored, self.array.dtype)
+            self._load_spans(file, offset, length, chunk, takes, reading)
+        else:
+            chunk = _scratch(stored, self.array.dtype)
+            self._load(file, offset, length, chunk, reading)
+        for view, source in _views(takes, stored[0]):
+            if view.ctypes.data != chunk.ctypes.data:
+                view[...] = chunk[(slice(None), *source)]
+
+    def _load(self, file: ShardFile, offset: int, length: int, out: Array, reading: "_Reading") -> None:
         """Fill `out`, C-contiguous, with one inner chunk."""
-        tally.stored_bytes += length
+        reading.stored_bytes += length
         if self._raw:
             if length != out.nbytes:
                 raise BadData(f"holds {length} bytes, wanted {out.nbytes}")
-            with tally.fetching():
-                file.read_into(offset, out.reshape(-1).view(np.uint8).data)
+            with reading.fetching():
+                file.read_into(offset, out.reshape(-1).view(np.uint8).data, reading.stop)
             return
-        with tally.fetching():
-            stored = file.fetch(offset, length)
-        with tally.decoding():
+        with reading.fetching():
+            stored = file.fetch(offset, length, reading.stop)
+        with reading.decoding():
             self.array.codec.decode(stored, out)
+
+    def _load_spans(
+        self,
+        file: ShardFile,
+        offset: int,
+        length: int,
+        chunk: Array,
+        takes: Sequence[tuple[Piece, Array]],
+        reading: "_Reading",
+    ) -> None:
+        """Fill of `chunk`, one row stored without codec, what is wanted."""
+        if length != chunk.nbytes:
+            raise BadData(f"holds {length} bytes, wanted {chunk.nbytes}")
+        content, size = chunk.reshape(-1).view(np.uint8).data, chunk.dtype.itemsize
+        with reading.fetching():
+            for box in (box for piece, _ in takes for box in piece.boxes):
+                for begin, end in spans(box.source, chunk.shape[1:], size):
+                    file.read_into(offset + begin * size, content[begin * size : end * size], reading.stop)
+                    reading.stored_bytes += (end - begin) * size
+
+
+def scratch_bytes(parts: Iterable[Part]) -> int:
+    """Memory that each thread needs to cut `parts` out of chunks: one decoded chunk, or none."""
+    return max(
+        (part.array.chunk_bytes for part in parts if part.drawn or not all(p.whole for p in part.pieces)),
+        default=0,
+    )
+
+
+def _pieces(part: Part, ask: Ask, position: int) -> tuple[Piece, ...]:
+    return part.pieces if ask.corners is None else part.pieces_at(ask.corners[position].tolist())
+
+
+def _window(part: Part, ask: Ask, first: int) -> Callable[[int], tuple[slice, ...]] | None:
+    if ask.corners is None:
+        return None
+    corners = ask.corners[first:]
+    return lambda position: part.window(corners[position].tolist())
+
+
+def _views(takes: Sequence[tuple[Piece, Array]], rows: int) -> Iterator[tuple[Array, tuple[slice, ...]]]:
+    """Where each box goes, and from where in the chunk."""
+    for piece, out in takes:
+        for box in piece.boxes:
+            yield out[(slice(0, rows), *box.target)], box.source
+
+
+def _wholes(takes: Sequence[tuple[Piece, Array]], stored: tuple[int, ...]) -> Iterator[Array]:
+    """The places that take all of the chunk, as it is stored."""
+    for piece, out in takes:
+        if piece.whole:
+            view = out[(slice(0, stored[0]), *piece.boxes[0].target)]
+            if view.shape == stored and view.flags.c_contiguous:
+                yield view
+
+
+def _scratch(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Memory of the calling thread, page-aligned, until it asks again."""
+    nbytes = prod(shape) * dtype.itemsize
+    held: mmap.mmap | None = getattr(_of_thread, "scratch", None)
+    if held is None or len(held) < nbytes:
+        held = _of_thread.scratch = mmap.mmap(-1, max(nbytes, 1))
+    return np.frombuffer(held, np.uint8, nbytes).view(dtype).reshape(shape)
 
 
 @dataclass(slots=True)
-class _Tally:
-    """What one call does, counted as it goes."""
+class _Reading:
+    """One call: what it does, counted as it goes, and whether to go on."""
 
+    stop: threading.Event = field(default_factory=threading.Event)
     fetch_ns: int = 0
     decode_ns: int = 0
+    transform_ns: int = 0
     stored_bytes: int = 0
+    delivered_bytes: int = 0
 
     @contextmanager
     def fetching(self) -> Iterator[None]:
@@ -144,12 +317,19 @@ class _Tally:
         yield
         self.decode_ns += time.perf_counter_ns() - start
 
-    def work(self, *, delivered_bytes: int) -> Work:
+    @contextmanager
+    def transforming(self) -> Iterator[None]:
+        start = time.perf_counter_ns()
+        yield
+        self.transform_ns += time.perf_counter_ns() - start
+
+    def work(self) -> Work:
         return Work(
             fetch_s=self.fetch_ns / 1e9,
             decode_s=self.decode_ns / 1e9,
+            transform_s=self.transform_ns / 1e9,
             stored_bytes=self.stored_bytes,
-            delivered_bytes=delivered_bytes,
+            delivered_bytes=self.delivered_bytes,
         )
 
 

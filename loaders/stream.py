@@ -10,28 +10,29 @@ number of ranks, threads or samples in a batch.
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
 from maelio.errors import BadRequest
-from maelio.ledger import Work
+from maelio.ledger import Work, spent_on
 from maelio.loaders.budget import Buffers, plan_buffers
+from maelio.loaders.device import Batch, device_of
+from maelio.loaders.items import Crop, Item, Levels, check_steps, choose, roles_of
 from maelio.loaders.order import Cut, Place, Shuffle, Tail, epoch_order
-from maelio.loaders.ring import Ring
-from maelio.loaders.shards import Shards, together
+from maelio.loaders.shardfile import Patience
+from maelio.loaders.shards import scratch_bytes, together
+from maelio.loaders.source import Loading, Source
+from maelio.loaders.values import Finish, Missing, fill_of, standardisers
 from maelio.settings import load_settings
 from maelio.store import Statistics, Store, open_store
 
-Batch = dict[str, torch.Tensor]
+Transform = Callable[[Batch], Batch]
 _THREAD = "maelio-stream"
 
 
@@ -42,9 +43,21 @@ def stream(
     shuffle: bool | Shuffle = True,
     seed: int = 0,
     window: Sequence[int] = (0,),
+    variables: Sequence[str] | None = None,
+    levels: Levels | None = None,
+    crop: Crop | None = None,
+    inputs: Sequence[str] | None = None,
+    targets: Sequence[str] | None = None,
+    input_steps: Sequence[int] | None = None,
+    target_steps: Sequence[int] | None = None,
+    standardise: bool | Collection[str] = False,
+    missing: Missing = "keep",
+    transform: Transform | None = None,
     tail: Tail = "short",
     threads: int | None = None,
     memory: int | None = None,
+    retries: int = 3,
+    device: torch.device | str | None = None,
     rank: int | None = None,
     world: int | None = None,
 ) -> "Stream":
@@ -55,11 +68,33 @@ def stream(
         shuffle: `global` permutes all samples, `window` those of a few random chunks at a time; True takes
             `window` where chunks hold many rows. See `epoch_order`.
         window: steps of a sample, relative to its row: (-1, 0, 1) is the row before, the row, the row after.
-        tail: a last batch that is not full is `short`, or `drop`ped. See `Cut`.
+        variables: the names that are delivered, in this order; all by default.
+        levels: values of the vertical coordinate, or a slice of positions along it; all by default.
+        crop: by dimension, a slice of positions, or the size of a window that stands elsewhere in every
+            sample and epoch, at one place for all its variables and steps: {"x": slice(0, 90), "y": 64}.
+        inputs, targets: names of variables. A batch is then {"inputs": tensor, "targets": tensor}, each of
+            its own variables and steps; where those of one stand in several arrays, "inputs.ARRAY" of each.
+            Left out, `inputs` are all `variables`, and so are `targets` where `target_steps` are given.
+        input_steps, target_steps: as `window`, of inputs and targets; (0,) by default.
+        standardise: subtract the mean and divide by the deviation that the store knows of every variable and
+            level; True, or the names of variables. `Stream.destandardise` brings predictions back to units.
+        missing: missing values are NaN with `keep`; a number takes their place; with `mask` that is 0, and
+            a boolean tensor "NAME.missing" is true there. After standardising, 0 is the mean.
+        transform: called with every whole batch, in the thread that asks for it, one after the other; what it
+            returns is delivered. Its time is the ledger's region `transform`.
+        tail: a last batch that is not full is `short`, or `drop`ped, or filled with the first samples of the
+            epoch (`pad`); every batch then has a boolean tensor "valid", false for what fills. See `Cut`.
         threads: that read and decode; those of the settings by default.
         memory: bytes that batches and decoded chunks may take; by default three batches and, where chunks
             hold many rows, the chunks of two shuffle windows. Batches that the caller keeps come on top.
+        retries: how often a read that fails is tried again, after 0.1 s, 0.2 s and so on.
+        device: where batches are delivered. To CUDA they are copied from page-locked memory on a stream of
+            their own, the next one while this one is computed with. Not in worker processes. (No machine of
+            ours has CUDA: that part is tested where there is one, and has not been yet.)
         rank, world: this process among all that train; those of torch.distributed by default.
+
+    Only what is delivered is read: arrays and chunks without any of it are not touched. Where a chunk holds
+    more, it is decoded and cut; without codec, and with one row a chunk, only the bytes are read.
 
     Raises:
         BadRequest: arguments that do not fit each other or the store.
@@ -67,65 +102,113 @@ def stream(
     """
     if not isinstance(store, Store):
         store = open_store(store)
-    steps = _checked_window(window, store)
-    if shuffle is True:
+    roles = roles_of(variables, window, inputs, targets, input_steps, target_steps)
+    for role in roles:
+        check_steps(role, store)
+    items = choose(store, roles, levels=levels, crop=crop)
+    if shuffle is True:  # of all arrays: the order does not depend on what is taken of a sample
         blocks = any(array.rows_per_chunk > 1 for array in store.arrays.values())
         shuffle = "window" if blocks else "global"
     if threads is None:
         threads = load_settings().threads
     if threads < 1:
         raise BadRequest(f"threads={threads}; wanted 1 or more")
+    if retries < 0:
+        raise BadRequest(f"retries={retries}; wanted 0 or more")
+    steps = roles[0].steps if len(roles) == 1 else tuple(sorted({*roles[0].steps, *roles[1].steps}))
     before, after = max(0, -min(steps)), max(0, max(steps))
-    cut = Cut(store.samples - before - after, batch_size, _place(rank, world), tail)
+    cut = Cut(max(0, store.samples - before - after), batch_size, _place(rank, world), tail)
     if not len(cut):
         raise BadRequest(
             f"batch_size={batch_size} with tail={tail!r} on {cut.place.world} ranks "
             f"leaves no batch of {cut.samples} samples"
         )
-    buffers = plan_buffers(store.arrays.values(), rows=cut.rows * len(steps), threads=threads, memory=memory)
-    return Stream(store, cut=cut, shuffle=shuffle, seed=seed, window=steps, threads=threads, buffers=buffers)
+    fill, masks = fill_of(missing), missing == "mask"
+    of_name = standardisers(store, items, standardise)
+    parts = [item.part for item in items]
+    buffers = plan_buffers(
+        batch_bytes=cut.rows * sum(item.sample_bytes + masks * item.sample_values for item in items),
+        block_bytes=sum(
+            part.held_bytes * part.array.rows_per_chunk for part in parts if part.array.rows_per_chunk > 1
+        ),
+        scratch_bytes=scratch_bytes(parts),
+        threads=threads,
+        memory=memory,
+    )
+    return Stream(
+        store,
+        items,
+        finishes={item.name: Finish(of_name.get(item.name), fill) for item in items},
+        masks=masks,
+        transform=transform,
+        cut=cut,
+        shuffle=shuffle,
+        seed=seed,
+        window=steps,
+        threads=threads,
+        buffers=buffers,
+        patience=Patience(retries),
+        device=device_of(device),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Between two batches: `samples` of the epoch are delivered, over all ranks together."""
+    """Between two batches: `samples` of the epoch are delivered, over all ranks together.
+
+    In a worker process, (number, of all), this is where the worker's own next batch begins.
+    """
 
     epoch: int
     samples: int
+    worker: tuple[int, int] | None = None
 
 
 class Stream(IterableDataset[Batch]):
-    """Batches {array: tensor}, sample axis first. Made by `stream`.
+    """Batches {name: tensor}, sample axis first. Made by `stream`; the names are of `items`.
 
-    Shape: (sample, variable, *rest); with more than one step in `window`, (sample, step, variable, *rest).
+    Shape: (sample, variable, *rest); with more than one step, (sample, step, variable, *rest).
 
     A batch is the caller's as long as any tensor of it lives; its memory is used again after that. Each
     `iter()` begins the next epoch, unless `set_epoch` names another. In worker processes of a DataLoader,
-    which hold copies, call `set_epoch` before each epoch; position and `work` then stay with the workers.
+    which hold copies, call `set_epoch` before each epoch; position and `work` then stay with the workers, of
+    which a StatefulDataLoader asks for them: it goes on with as many workers.
     """
 
     def __init__(
         self,
         store: Store,
+        items: tuple[Item, ...],
         *,
+        finishes: Mapping[str, Finish],
+        masks: bool,
+        transform: Transform | None,
         cut: Cut,
         shuffle: Shuffle,
         seed: int,
         window: tuple[int, ...],
         threads: int,
         buffers: Buffers,
+        patience: Patience,
+        device: torch.device,
     ) -> None:
         epoch_order(0, seed=seed, epoch=0, shuffle=shuffle)  # refuses what it does not know, here and now
         self.store = store
+        self.items = items
+        self.finishes = finishes
+        self.masks = masks
+        self.transform = transform
         self.cut = cut
         self.shuffle = shuffle
         self.seed = seed
         self.window = window
         self.threads = threads
         self.buffers = buffers
+        self.patience = patience
+        self.device = device
         self._at = self._next = Position(epoch=0, samples=0)
         self._work = Work()
-        self._source: _Source | None = None
+        self._source: Source | None = None
 
     @property
     def samples(self) -> int:
@@ -134,27 +217,53 @@ class Stream(IterableDataset[Batch]):
 
     @property
     def variables(self) -> dict[str, tuple[str, ...]]:
-        """Of each array, the names along its variable axis."""
-        return {name: array.variables for name, array in self.store.arrays.items()}
+        """Of each tensor of a batch, the names along its variable axis."""
+        return {item.name: item.part.variables for item in self.items}
 
     @property
     def statistics(self) -> dict[str, dict[str, Statistics]]:
-        """Of each array, the statistics of its variables."""
-        return {name: stack.statistics for name, stack in self.store.contents.stacks.items()}
+        """Of each tensor of a batch, the statistics of its variables: over all levels that the store has."""
+        stacks = self.store.contents.stacks
+        return {
+            item.name: {
+                name: found
+                for name, found in stacks[item.part.array.name].statistics.items()
+                if name in item.part.variables
+            }
+            for item in self.items
+        }
 
     @property
     def work(self) -> Work:
         """What reading the batches delivered so far took, in all threads together."""
         return self._work
 
+    @property
+    def rows_per_chunk(self) -> int:
+        """Of the array with the largest blocks of rows; what `shuffle="window"` permutes."""
+        return max(array.rows_per_chunk for array in self.store.arrays.values())
+
+    def destandardise(self, values: torch.Tensor, name: str | None = None) -> torch.Tensor:
+        """`values`, (..., variable, *rest) as in the tensor `name` of a batch, in the units of the store.
+
+        `name` is by default `targets`, or that of the only tensor. Raises BadRequest: there is none such.
+        """
+        if name is None:
+            name = self.items[0].name if len(self.items) == 1 else "targets"
+        if name not in self.finishes:
+            raise BadRequest(f"name={name!r}; a batch has {', '.join(self.finishes)}")
+        standardiser = self.finishes[name].standardiser
+        return values if standardiser is None else standardiser.undo(values)
+
     def __len__(self) -> int:
         """Batches of a whole epoch on this rank."""
         return len(self.cut)
 
     def __iter__(self) -> Iterator[Batch]:
+        """The epoch begins with its first batch: an iterator that nobody asks for one skips nothing."""
         self._at = self._next
         self._next = Position(self._at.epoch + 1, samples=0)
-        return self._batches(self._at)
+        yield from self._batches(self._at)
 
     def set_epoch(self, epoch: int) -> None:
         """Let the next `iter()` begin `epoch`, where a loaded state stands in it, else at its first batch."""
@@ -165,7 +274,8 @@ class Stream(IterableDataset[Batch]):
 
     def state_dict(self) -> dict[str, Any]:
         """Where the run stands: after the last batch it was given, whatever is read ahead."""
-        return {**self._order_of(), "epoch": self._at.epoch, "samples": self._at.samples}
+        state = {**self._order_of(), "epoch": self._at.epoch, "samples": self._at.samples}
+        return state if self._at.worker is None else {**state, "worker": list(self._at.worker)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken. Raises BadRequest: it belongs to another store or order."""
@@ -174,7 +284,10 @@ class Stream(IterableDataset[Batch]):
                 raise BadRequest(
                     f"the state has {name}={found!r}, the stream of {self.store.path} {wanted!r}"
                 )
-        self._at = self._next = Position(state["epoch"], state["samples"])
+        worker = tuple(state["worker"]) if "worker" in state else None
+        if worker not in (None, _worker()):
+            raise BadRequest(f"the state is of worker {worker[0]} of {worker[1]}; go on with as many")
+        self._at = self._next = Position(state["epoch"], state["samples"], worker)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_source": None}  # open files and buffers stay in their process
@@ -195,110 +308,65 @@ class Stream(IterableDataset[Batch]):
             seed=self.seed,
             epoch=start.epoch,
             shuffle=self.shuffle,
-            rows_per_chunk=max(array.rows_per_chunk for array in self.store.arrays.values()),
+            rows_per_chunk=self.rows_per_chunk,
         )
-        numbers = iter(_numbers_of_worker(len(cut)))
-        source = self._opened()
-        loading: deque[tuple[int, _Loading]] = deque()
+        if _worker() is not None and self.device.type == "cuda":
+            raise BadRequest(f"device={str(self.device)!r} in a worker process; wanted num_workers=0")
+        number_of, workers = (0, 1) if (worker := _worker()) is None else worker
+        # A DataLoader takes batches of its workers in turn, so their order stays
+        numbers = iter(range(0 if start.worker else number_of, len(cut), workers))
+        source, stop = self._opened(), threading.Event()
+        loading: deque[tuple[int, Loading]] = deque()
         pool = ThreadPoolExecutor(self.threads, thread_name_prefix=_THREAD)
         try:
             while True:
                 while len(loading) < self.buffers.batches - 1 and (number := next(numbers, None)) is not None:
-                    loading.append((number, source.load(order[cut.mine(number)], pool)))
+                    samples = order[cut.mine(number)]
+                    loading.append(
+                        (number, source.load(samples, pool, stop, seed=self.seed, epoch=start.epoch))
+                    )
+                    if cut.tail == "pad":
+                        loading[-1][1].arrays["valid"] = cut.valid(number)
                 if not loading:
                     break
-                yield self._delivered(start.epoch, cut, *loading.popleft())
+                yield self._delivered(start.epoch, cut, loading)
         finally:
+            stop.set()
             # Garbage collection may close this in a thread of a pool, which must not wait for its like
             inside = threading.current_thread().name.startswith(_THREAD)
             pool.shutdown(wait=not inside, cancel_futures=True)
         self._at = self._next
 
-    def _delivered(self, epoch: int, cut: Cut, number: int, loading: "_Loading") -> Batch:
-        batch, work = loading.result()
+    def _delivered(self, epoch: int, cut: Cut, loading: deque[tuple[int, Loading]]) -> Batch:
+        """The first of `loading`."""
+        number, first = loading.popleft()
+        batch, work = first.result()
+        if loading:
+            loading[0][1].send()
         self._work = together([self._work, work])
-        self._at = Position(epoch, cut.end(number))
-        return batch
+        worker = _worker()
+        self._at = Position(epoch, cut.end(number + (worker[1] if worker else 1) - 1), worker)
+        if self.transform is None:
+            return batch
+        with spent_on("transform"):
+            return self.transform(batch)
 
-    def _opened(self) -> "_Source":
+    def _opened(self) -> Source:
         if self._source is None or self._source.process != os.getpid():  # threads do not survive a fork
-            self._source = _Source(self.store, self.window, self.cut.rows, self.threads, self.buffers)
+            self._source = Source(
+                self.store,
+                self.items,
+                finishes={name: finish for name, finish in self.finishes.items() if not finish.nothing},
+                masks=self.masks,
+                samples=self.cut.rows,
+                first=max(0, -min(self.window)),
+                threads=self.threads,
+                depth=self.buffers.batches,
+                cached_chunks=self.buffers.chunks,
+                patience=self.patience,
+                device=self.device,
+            )
         return self._source
-
-
-class _Source:
-    """The open arrays of a store and the memory of their batches, in one process."""
-
-    def __init__(
-        self, store: Store, window: tuple[int, ...], batch_rows: int, threads: int, buffers: Buffers
-    ) -> None:
-        self.process = os.getpid()
-        self.threads = threads
-        self.shards = {name: Shards(store, name, cached_chunks=buffers.chunks) for name in store.arrays}
-        self._offsets = np.array(window) + max(0, -min(window))
-        self._rings = {
-            name: Ring(batch_rows * len(window) * array.row_bytes, depth=buffers.batches)
-            for name, array in store.arrays.items()
-        }
-
-    def load(self, samples: NDArray[np.int64], pool: ThreadPoolExecutor) -> "_Loading":
-        """Begin to read a batch, in equal parts by all threads."""
-        rows = (samples[:, None] + self._offsets).ravel()
-        loading = _Loading(self, rows, len(self._offsets))
-        bounds = np.linspace(0, len(rows), self.threads + 1).astype(int).tolist()
-        loading.parts = [
-            pool.submit(loading.read, begin, end) for begin, end in pairwise(bounds) if begin < end
-        ]
-        return loading
-
-    def take(self, name: str, rows: int) -> NDArray[Any]:
-        """Memory for rows of array `name`. Shape: (rows, variable, *rest)."""
-        array = self.shards[name].array
-        return (
-            self._rings[name].take()[: rows * array.row_bytes].view(array.dtype).reshape(-1, *array.row_shape)
-        )
-
-
-class _Loading:
-    """A batch on its way."""
-
-    def __init__(self, source: _Source, rows: NDArray[np.int64], steps: int) -> None:
-        self.parts: list[Future[Work]] = []
-        self._shards = source.shards
-        self._rows = rows
-        self._steps = steps
-        self._arrays = {name: source.take(name, len(rows)) for name in source.shards}
-
-    def read(self, begin: int, end: int) -> Work:
-        """Fill the rows from `begin` to `end` of every array."""
-        return together(
-            shards.read(self._rows[begin:end], self._arrays[name][begin:end])
-            for name, shards in self._shards.items()
-        )
-
-    def result(self) -> tuple[Batch, Work]:
-        """Wait for the batch, and let go of it: threads may hold this object a little longer."""
-        work = together([part.result() for part in self.parts])
-        batch = {name: torch.from_numpy(self._stepped(array)) for name, array in self._arrays.items()}
-        self._arrays.clear()
-        return batch, work
-
-    def _stepped(self, array: NDArray[Any]) -> NDArray[Any]:
-        return array if self._steps == 1 else array.reshape(-1, self._steps, *array.shape[1:])
-
-
-def _checked_window(window: Sequence[int], store: Store) -> tuple[int, ...]:
-    steps = tuple(window)
-    if not steps or len(set(steps)) < len(steps):
-        raise BadRequest(f"window={steps}; wanted one step or more, each once")
-    if steps != (0,) and len(store.sizes) > 1:
-        raise BadRequest(
-            f"window={steps}: samples of {store.path} are drawn along {', '.join(map(repr, store.sizes))}, "
-            "where the next one is no later step; wanted (0,)"
-        )
-    if max(0, *steps) - min(0, *steps) >= store.samples:
-        raise BadRequest(f"window={steps} is longer than the {store.samples} samples of {store.path}")
-    return steps
 
 
 def _place(rank: int | None, world: int | None) -> Place:
@@ -312,7 +380,7 @@ def _place(rank: int | None, world: int | None) -> Place:
     return Place()
 
 
-def _numbers_of_worker(batches: int) -> range:
-    """The batches of this worker process: a DataLoader takes them in turn, so their order stays."""
-    worker = get_worker_info()
-    return range(batches) if worker is None else range(worker.id, batches, worker.num_workers)
+def _worker() -> tuple[int, int] | None:
+    """The number of this worker process of a DataLoader, and of how many. None: this is no such process."""
+    info = get_worker_info()
+    return None if info is None else (info.id, info.num_workers)

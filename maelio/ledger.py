@@ -8,7 +8,8 @@ is kept apart, in thread-seconds.
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
@@ -23,12 +24,16 @@ T = TypeVar("T")
 
 
 class Work(BaseModel):
-    """What a loader did so far, in all its threads together: seconds of thread time and bytes."""
+    """What a loader did so far, in all its threads together: seconds of thread time and bytes.
+
+    `transform_s` is what the threads did to the values; a transform in the loop itself is its region.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     fetch_s: float = 0.0
     decode_s: float = 0.0
+    transform_s: float = 0.0
     stored_bytes: int = 0
     delivered_bytes: int = 0
 
@@ -140,6 +145,15 @@ class Ledger:
         return now
 
 
+_running: ContextVar[Ledger | None] = ContextVar("ledger", default=None)
+
+
+def spent_on(name: Region) -> AbstractContextManager[None]:
+    """The region of the ledger that this thread is measured by; nothing where it is not."""
+    ledger = _running.get()
+    return nullcontext() if ledger is None else ledger.region(name)
+
+
 @contextmanager
 def measure(clock: Callable[[], int] = time.perf_counter_ns) -> Iterator[Ledger]:
     """Measure what happens inside: two lines around any training loop.
@@ -150,9 +164,11 @@ def measure(clock: Callable[[], int] = time.perf_counter_ns) -> Iterator[Ledger]
                 ...
     print(ledger.times.io_share)
     """
-    ledger = Ledger(clock=clock)
+    ledger, outer = Ledger(clock=clock), _running.get()
     start = ledger._since = clock()
+    _running.set(ledger)
     try:
         yield ledger
     finally:
+        _running.set(outer)
         ledger._wall = ledger._settle() - start

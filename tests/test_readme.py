@@ -1,4 +1,4 @@
-"""What the README shows runs as it stands."""
+"""What the README and the page on streaming show runs as it stands."""
 
 import re
 import shlex
@@ -13,7 +13,9 @@ from maelio.cli import main
 from maelio.converters.convert import convert
 from tests.converters.netcdf_files import write_netcdf
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+STREAMING = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "streaming.md").read_text(), re.DOTALL)
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMANDS = re.findall(r"^    (maelio [^#\n]*?)\s*(?:#.*)?$", README, re.MULTILINE)
 
@@ -40,6 +42,22 @@ def test_the_training_loop_runs(
     scope: dict[str, Any] = {"model": model, "optimizer": torch.optim.SGD(model.parameters(), lr=0.01)}
     exec(PYTHON[0], scope)  # noqa: S102  our own text
     assert len(re.findall(r"^I/O [\d.]+%, compute [\d.]+%$", capsys.readouterr().out, re.MULTILINE)) == 10
+
+
+def test_the_page_on_streaming_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inputs and targets of a store of that name, standardised, with a gap; then its state."""
+    random = np.random.default_rng(0)
+    fields = {name: random.random((40, 5, 7)).astype(np.float32) for name in ("t2m", "u10", "msl", "tp")}
+    fields["tp"][3:9, 1] = np.nan
+    convert([write_netcdf(tmp_path / "a.nc", fields)], tmp_path / "era5.zarr")
+    monkeypatch.chdir(tmp_path)
+    scope: dict[str, Any] = {}
+    for code in STREAMING:
+        exec(code, scope)  # noqa: S102  our own text
+    assert scope["inputs"].shape[1:] == (2, 3, 5, 7)
+    assert scope["targets"].shape[1:] == (1, 5, 7)
+    assert torch.isfinite(scope["error"])
+    assert 0 < scope["rain"].mean() < 1
 
 
 @pytest.mark.usefixtures("hadgem")

@@ -1,15 +1,27 @@
 """Stores written by hand from numpy arrays, by the letter of the contract and without a converter."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
 from maelio.codecs import Codec, CodecName
-from maelio.store import ABSENT, Contents, Shard, Stack, StackedArray, pack_index, root_files
+from maelio.store import (
+    ABSENT,
+    Contents,
+    Shard,
+    Stack,
+    StackedArray,
+    Statistics,
+    pack_index,
+    root_files,
+)
 
 Array = NDArray[Any]
 
@@ -24,14 +36,28 @@ class Layout:
     codec: CodecName = "lz4"
 
 
-def write_store(path: Path, arrays: dict[str, Array], layout: Layout = Layout(), absent: int = -1) -> Path:
-    """Publish `arrays`, each (sample, variable, *rest); chunk row `absent` is left out of the shards."""
-    stacks, metadata = {}, {}
+def write_store(
+    path: Path,
+    arrays: dict[str, Array],
+    layout: Layout = Layout(),
+    absent: int = -1,
+    statistics: Mapping[str, Statistics] = {},
+    levels: Mapping[str, Array] = {},
+) -> Path:
+    """Publish `arrays`, each (sample, variable, *rest); chunk row `absent` is left out of the shards.
+
+    `statistics` are by variable, of all arrays; `levels` are vertical coordinates by dimension.
+    """
+    stacks, metadata, coordinates = {}, {}, {}
     for name, values in arrays.items():
         array = describe(name, values, layout)
         shards = [write_shard(path, array, values, shard, absent) for shard in range(array.shards)]
-        stacks[name] = Stack(variables=array.variables, statistics={}, shards=tuple(shards))
+        of_array = {key: statistics[key] for key in array.variables if key in statistics}
+        stacks[name] = Stack(variables=array.variables, statistics=of_array, shards=tuple(shards))
         metadata[name] = array.to_zarr({})
+    for name, values in levels.items():
+        zarr.create_array(path / name, data=values, attributes={"positive": "down"})
+        coordinates[name] = json.loads((path / name / "zarr.json").read_text())
     contents = Contents(
         version="0",
         sample_dimension="time",
@@ -41,7 +67,7 @@ def write_store(path: Path, arrays: dict[str, Array], layout: Layout = Layout(),
         sources=(),
         options={},
     )
-    for key, content in root_files(contents, {}, metadata, {}).items():
+    for key, content in root_files(contents, {}, metadata, coordinates).items():
         (path / key).write_bytes(content)
     return path
 

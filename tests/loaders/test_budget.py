@@ -1,42 +1,40 @@
 """Memory is decided before anything is read."""
 
-from collections.abc import Sequence
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from maelio.errors import BadRequest
 from maelio.loaders.budget import plan_buffers
-from maelio.store import StackedArray
-from tests.loaders.handwritten import Layout, describe, field
-
-ROWS = describe("fields", field(8, 2, 4), Layout(rows=1))
-BLOCKS = describe("profiles", field(8, 3), Layout(rows=4))
 
 
 @given(
-    arrays=st.sampled_from([(ROWS,), (BLOCKS,), (ROWS, BLOCKS)]),
-    rows=st.integers(1, 50),
+    batch=st.integers(1, 3000),
+    block=st.sampled_from([0, 48, 500]),
+    scratch=st.sampled_from([0, 64]),
     threads=st.integers(1, 200),
-    memory=st.integers(1, 50_000),
+    memory=st.integers(1, 50_000) | st.none(),
 )
 def test_buffers_stay_within_the_memory_or_are_refused(
-    arrays: Sequence[StackedArray], rows: int, threads: int, memory: int
+    batch: int, block: int, scratch: int, threads: int, memory: int | None
 ) -> None:
-    """Two batches and one block a thread are the least."""
+    """Two batches, and one block and what cuts it a thread, are the least."""
     try:
-        buffers = plan_buffers(arrays, rows=rows, threads=threads, memory=memory)
+        buffers = plan_buffers(
+            batch_bytes=batch, block_bytes=block, scratch_bytes=scratch, threads=threads, memory=memory
+        )
     except BadRequest:
-        block = sum(array.chunk_bytes for array in arrays if array is BLOCKS)
-        assert memory < 2 * rows * sum(array.row_bytes for array in arrays) + threads * block
+        assert memory is not None
+        assert memory < 2 * batch + threads * (block + scratch)
     else:
-        assert buffers.nbytes <= memory
+        assert memory is None or buffers.nbytes <= memory
+        held = buffers.batches * batch + buffers.chunks * block + threads * scratch
+        assert buffers.nbytes == held
         assert 2 <= buffers.batches <= 3
-        assert BLOCKS not in arrays or buffers.chunks >= threads
+        assert not block or buffers.chunks >= threads
 
 
 def test_too_little_memory_is_refused_with_the_figures() -> None:
     """The message tells what would do."""
     with pytest.raises(BadRequest, match=r"memory=100 B .* two batches of 320 B and .* 640 B"):
-        plan_buffers([ROWS], rows=10, threads=2, memory=100)
+        plan_buffers(batch_bytes=320, block_bytes=0, scratch_bytes=0, threads=2, memory=100)

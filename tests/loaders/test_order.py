@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maelio.errors import BadRequest
-from maelio.loaders.order import Cut, Place, Shuffle, epoch_order
+from maelio.loaders.order import Cut, Place, Shuffle, Tail, epoch_order
 
 shuffles = st.sampled_from(["global", "window", False])
 worlds = st.integers(1, 5)
@@ -66,37 +66,68 @@ def test_the_order_of_a_seed_is_pinned(shuffle: Shuffle, pinned: list[int]) -> N
     assert order.tolist() == pinned
 
 
-@given(
-    samples=st.integers(0, 200), world=worlds, rows=st.integers(1, 6), tail=st.sampled_from(["short", "drop"])
-)
-def test_ranks_share_each_global_batch_in_equal_steps(samples: int, world: int, rows: int, tail: str) -> None:
+tails: st.SearchStrategy[Tail] = st.sampled_from(["short", "drop", "pad"])
+
+
+@given(samples=st.integers(0, 200), world=worlds, rows=st.integers(1, 6), tail=tails)
+def test_ranks_share_each_global_batch_in_equal_steps(
+    samples: int, world: int, rows: int, tail: Tail
+) -> None:
     """Together the ranks hold the slice of the order that one rank alone would hold."""
     order = np.arange(samples)
-    cuts = [Cut(samples, rows * world, Place(rank, world), tail) for rank in range(world)]  # type: ignore[arg-type]
-    alone = Cut(cuts[0].stop, rows * world)
+    cuts = [Cut(samples, rows * world, Place(rank, world), tail) for rank in range(world)]
+    alone = Cut(samples if tail == "pad" else cuts[0].stop, rows * world, tail=tail)
     assert len({len(cut) for cut in cuts}) == 1
     for batch in range(len(cuts[0])):
         parts = [order[cut.mine(batch)] for cut in cuts]
         assert len({len(part) for part in parts}) == 1
-        together = np.sort(np.concatenate(parts))
+        together = np.stack(parts, axis=1).ravel()
         np.testing.assert_array_equal(together, order[alone.mine(batch)])
-    assert samples - cuts[0].stop < (world if tail == "short" else rows * world)
+    assert samples - cuts[0].stop < {"short": world, "drop": rows * world, "pad": 1}[tail]
 
 
-@given(samples=st.integers(1, 200), world=worlds, other=worlds, rows=st.integers(1, 6), data=st.data())
+@given(samples=st.integers(1, 60), world=worlds, rows=st.integers(1, 30), start=st.integers(0, 60))
+def test_padding_fills_the_last_batch_and_counts_nothing_twice(
+    samples: int, world: int, rows: int, start: int
+) -> None:
+    """Every batch is full on every rank; the valid samples are what was left of the epoch, each once."""
+    cuts = [
+        Cut(samples, rows * world, Place(rank, world), "pad", min(start, samples)) for rank in range(world)
+    ]
+    valid, fill = [], []
+    for batch in range(len(cuts[0])):
+        for cut in cuts:
+            mine, counts = cut.mine(batch), cut.valid(batch)
+            assert len(mine) == len(counts) == rows
+            valid += mine[counts].tolist()
+            fill += mine[~counts].tolist()
+        assert cuts[0].end(batch) == min(start + (batch + 1) * rows * world, samples)
+    assert sorted(valid) == list(range(min(start, samples), samples))
+    assert sorted(fill) == sorted(position % samples for position in range(len(fill)))
+
+
+@given(
+    samples=st.integers(1, 200),
+    world=worlds,
+    other=worlds,
+    rows=st.integers(1, 6),
+    tail=st.sampled_from(["short", "pad"]),
+    data=st.data(),
+)
 def test_going_on_with_other_ranks_drops_and_repeats_nothing(
-    samples: int, world: int, other: int, rows: int, data: st.DataObject
+    samples: int, world: int, other: int, rows: int, tail: Tail, data: st.DataObject
 ) -> None:
     """What was consumed before and what comes after is the order itself, up to one rank's worth of tail."""
-    before = [Cut(samples, rows * world, Place(rank, world)) for rank in range(world)]
+    before = [Cut(samples, rows * world, Place(rank, world), tail) for rank in range(world)]
     stop = data.draw(st.integers(0, len(before[0])))
     consumed = before[0].end(stop - 1) if stop else 0
-    after = [Cut(samples, 2 * other, Place(rank, other), start=consumed) for rank in range(other)]
+    after = [Cut(samples, 2 * other, Place(rank, other), tail, start=consumed) for rank in range(other)]
     order = np.arange(samples)
-    seen = [order[cut.mine(batch)] for cut in before for batch in range(stop)]
-    seen += [order[cut.mine(batch)] for cut in after for batch in range(len(cut))]
-    np.testing.assert_array_equal(np.sort(np.concatenate([[], *seen])), order[: after[0].stop])
-    assert samples - after[0].stop < other
+    seen = [order[cut.mine(batch)[cut.valid(batch)]] for cut in before for batch in range(stop)]
+    seen += [order[cut.mine(batch)[cut.valid(batch)]] for cut in after for batch in range(len(cut))]
+    delivered = min(after[0].stop, samples)
+    np.testing.assert_array_equal(np.sort(np.concatenate([[], *seen])), order[:delivered])
+    assert samples - delivered < (other if tail == "short" else 1)
 
 
 @pytest.mark.parametrize(

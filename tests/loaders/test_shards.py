@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from maelio.codecs import CODECS, CodecName
 from maelio.errors import BadData
 from maelio.loaders import shardfile
-from maelio.loaders.shards import Shards
+from maelio.loaders.shards import Ask, Shards
 from maelio.store import StackedArray, open_store
 from tests.loaders.handwritten import Layout, field, write_store
 
@@ -58,7 +58,7 @@ def test_rows_read_are_the_rows_written(
         shards = Shards(store, "fields", cached_chunks=cached)
         bounds = np.linspace(0, len(rows), threads + 1).astype(int)
         parts = [slice(*part) for part in pairwise(bounds)]
-        works = list(pool.map(lambda part: shards.read(rows[part], out[part]), parts))
+        works = list(pool.map(lambda part: shards.read([Ask(rows[part], out[part])]), parts))
     np.testing.assert_array_equal(out, values[rows])
     assert sum(work.delivered_bytes for work in works) == out.nbytes
 
@@ -79,7 +79,7 @@ def test_an_absent_chunk_is_missing_values(tmp_path: Path, rows: int) -> None:
     values = field(8, 2, 3)
     store = open_store(write_store(tmp_path, {"fields": values}, Layout(rows=rows), absent=1))
     out = np.empty_like(values)
-    Shards(store, "fields").read(np.arange(8), out)
+    Shards(store, "fields").read([Ask(np.arange(8), out)])
     values[rows : 2 * rows] = np.nan
     np.testing.assert_array_equal(out, values)
 
@@ -93,7 +93,7 @@ def test_without_the_new_kernel_call_bytes_are_copied(
     values = field(9, 2, 300)
     store = open_store(write_store(tmp_path, {"fields": values}, Layout(codec=codec)))
     out = np.empty_like(values)
-    Shards(store, "fields").read(np.arange(9), out)
+    Shards(store, "fields").read([Ask(np.arange(9), out)])
     np.testing.assert_array_equal(out, values)
 
 
@@ -102,7 +102,7 @@ def test_a_row_outside_is_refused(tmp_path: Path, row: int) -> None:
     """Nothing wraps around."""
     store = open_store(write_store(tmp_path, {"fields": field(8, 2, 3)}))
     with pytest.raises(IndexError, match=f"row {row} of array 'fields', which has 8 rows"):
-        Shards(store, "fields").read(np.array([3, row]), np.empty((2, 2, 3), "f4"))
+        Shards(store, "fields").read([Ask(np.array([3, row]), np.empty((2, 2, 3), "f4"))])
 
 
 def first_shard(path: Path) -> Path:
@@ -145,8 +145,8 @@ def test_a_damaged_header_of_a_chunk_is_refused_when_read(tmp_path: Path, rows: 
     out = np.empty((2, 2, 3), "f4")
     for _ in range(2):
         with pytest.raises(BadData, match=f"{first_shard(tmp_path)}, chunk 0 of array 'fields'"):
-            shards.read(np.array([0, 5]), out)
-    shards.read(np.array([4, 5]), out)
+            shards.read([Ask(np.array([0, 5]), out)])
+    shards.read([Ask(np.array([4, 5]), out)])
     np.testing.assert_array_equal(out, values[4:6])
 
 
@@ -157,7 +157,7 @@ def test_a_shard_cut_short_while_open_is_refused(tmp_path: Path, codec: CodecNam
     shards = Shards(open_store(tmp_path), "fields")
     os.truncate(first_shard(tmp_path), 10_000)
     with pytest.raises(BadData, match=f"{first_shard(tmp_path)}, chunk 2"):
-        shards.read(np.array([2]), np.empty((1, 2, 3000)))
+        shards.read([Ask(np.array([2]), np.empty((1, 2, 3000)))])
 
 
 def test_a_store_that_lists_too_few_shards_is_refused(tmp_path: Path) -> None:

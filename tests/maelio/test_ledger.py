@@ -1,5 +1,6 @@
 """Where the time went: the regions are exclusive and leave nothing out."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import TypeAlias, get_args
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maelio.ledger import COMPUTE, IO, Ledger, Region, Times, Work, measure
+from maelio.ledger import COMPUTE, IO, Ledger, Region, Times, Work, measure, spent_on
 
 REGIONS: tuple[Region, ...] = get_args(Region)
 Nest: TypeAlias = list["tuple[Region, int, Nest]"]
@@ -131,3 +132,33 @@ def test_shares_are_parts_of_the_wall_time() -> None:
 
 def test_no_region_is_both_input_and_compute() -> None:
     assert not set(IO) & set(COMPUTE)
+
+
+def test_a_loader_opens_regions_of_the_ledger_that_measures_its_thread() -> None:
+    """What interrupts `wait` is not counted as waiting; in another thread, or unmeasured, it is nothing."""
+    clock = Clock()
+    seen: list[bool] = []
+
+    def transformed() -> Iterator[int]:
+        for number in range(3):
+            clock.now += 1
+            with spent_on("transform"):
+                clock.now += 10
+            yield number
+
+    def elsewhere() -> None:
+        with spent_on("transform"):
+            seen.append(True)
+
+    with measure(clock) as ledger:
+        with measure(clock) as inner:
+            assert list(inner.waiting(transformed())) == [0, 1, 2]
+        assert list(ledger.waiting(transformed())) == [0, 1, 2]
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+    assert list(transformed()) == [0, 1, 2]
+    assert seen
+    for one in (inner, ledger):
+        assert one.times.regions_s["transform"] == 30e-9
+        assert one.times.regions_s["wait"] == 3e-9

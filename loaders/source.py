@@ -1,0 +1,142 @@
+"""The open arrays of a store and the memory of their batches, in one process."""
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from maelio.ledger import Work
+from maelio.loaders.device import Batch, Copies, Sent, pinned
+from maelio.loaders.items import Item
+from maelio.loaders.parts import Part, corners
+from maelio.loaders.ring import Ring
+from maelio.loaders.shardfile import Patience
+from maelio.loaders.shards import Ask, Shards, together
+from maelio.loaders.values import Finish
+from maelio.store import Store
+
+Numbers = NDArray[np.int64]
+
+
+class Source:
+    """Reads batches of at most `samples` samples of `items`; sample i is row ``i + first`` at step 0.
+
+    `finishes` are by the name of the tensor. With `masks`, `NAME.missing` is true where a value is missing.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        items: Sequence[Item],
+        *,
+        finishes: Mapping[str, Finish],
+        masks: bool,
+        samples: int,
+        first: int,
+        threads: int,
+        depth: int,
+        cached_chunks: int,
+        patience: Patience,
+        device: torch.device,
+    ) -> None:
+        self.process = os.getpid()
+        self.threads = threads
+        self.items = items
+        parts: dict[str, list[Part]] = {}
+        for item in items:
+            parts.setdefault(item.part.array.name, []).append(item.part)
+        self.shards = {
+            name: Shards(store, name, parts=of_array, cached_chunks=cached_chunks, patience=patience)
+            for name, of_array in parts.items()
+        }
+        self._first = first
+        self._finishes = finishes
+        self.copies = None if device.type == "cpu" else Copies(device)
+        allocate = pinned if device.type == "cuda" else None
+        self._rings = {item.name: Ring(samples * item.sample_bytes, depth, allocate) for item in items}
+        self._masks = {
+            item.name: Ring(samples * item.sample_values, depth, allocate) for item in items if masks
+        }
+
+    def load(
+        self, samples: Numbers, pool: ThreadPoolExecutor, stop: threading.Event, *, seed: int, epoch: int
+    ) -> "Loading":
+        """Begin to read a batch, in equal shares by all threads, until `stop` is set."""
+        loading = Loading(self, stop)
+        for item in self.items:
+            ask = self._ask(item, samples, seed, epoch, loading.arrays)
+            loading.asks.setdefault(item.part.array.name, []).append(ask)
+        loading.shares = [pool.submit(loading.read, share) for share in range(self.threads)]
+        return loading
+
+    def _ask(
+        self, item: Item, samples: Numbers, seed: int, epoch: int, arrays: dict[str, NDArray[Any]]
+    ) -> Ask:
+        """What to read for one tensor, and the memory that becomes it: put into `arrays`."""
+        steps = np.array(item.steps)
+        rows = (samples[:, None] + steps + self._first).ravel()
+        shape = len(rows), *item.part.shape
+        nbytes = len(samples) * item.sample_bytes
+        out = self._rings[item.name].take()[:nbytes].view(item.part.array.dtype).reshape(shape)
+        arrays[item.name] = out.reshape(len(samples), *item.shape)
+        mask = None
+        if item.name in self._masks:
+            count = len(samples) * item.sample_values
+            mask = self._masks[item.name].take()[:count].view(np.bool_).reshape(shape)
+            arrays[f"{item.name}.missing"] = mask.reshape(len(samples), *item.shape)
+        corner = None
+        if item.part.drawn:
+            drawn = corners(samples, seed=seed, epoch=epoch, room=item.part.room)
+            corner = drawn.repeat(len(steps), axis=0)
+        finish = self._finishes.get(item.name)
+        return Ask(rows, out, corner, None if finish is None else _of_rows(finish, out, mask))
+
+
+class Loading:
+    """A batch on its way."""
+
+    def __init__(self, source: Source, stop: threading.Event) -> None:
+        self.shares: list[Future[Work]] = []
+        self.asks: dict[str, list[Ask]] = {}
+        self.arrays: dict[str, NDArray[Any]] = {}
+        self._shards = source.shards
+        self._threads = source.threads
+        self._copies = source.copies
+        self._sent: Sent | None = None
+        self._stop = stop
+
+    def read(self, share: int) -> Work:
+        return together(
+            self._shards[name].read(asks, share, self._threads, self._stop)
+            for name, asks in self.asks.items()
+        )
+
+    def send(self) -> None:
+        """Begin to copy the batch to the device, where that is another one and all of it has been read."""
+        if self._copies is None or self._sent is not None or not all(share.done() for share in self.shares):
+            return
+        if not any(share.exception() for share in self.shares):
+            self._sent = self._copies.send(self._read())
+
+    def result(self) -> tuple[Batch, Work]:
+        """Wait for the batch, and let go of it: threads may hold this object a little longer."""
+        work = together([share.result() for share in self.shares])
+        self.send()
+        batch = self._read() if self._sent is None else self._sent.arrive()
+        self._sent = None
+        return batch, work
+
+    def _read(self) -> Batch:
+        batch = {name: torch.from_numpy(array) for name, array in self.arrays.items()}
+        self.asks.clear()
+        self.arrays.clear()
+        return batch
+
+
+def _of_rows(finish: Finish, out: NDArray[Any], mask: NDArray[np.bool_] | None) -> Callable[[int, int], None]:
+    return lambda first, last: finish(out[first:last], None if mask is None else mask[first:last])
