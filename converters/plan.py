@@ -143,6 +143,7 @@ class Plan:
         identity = {
             "sources": [(str(source.path), source.bytes, source.modified_ns) for source in self.sources],
             "joined": repr(self.joined),
+            "group": self.options.group,
             "samples": repr(self.samples),
             "parts": sorted(map(repr, self.parts.items())),
             "reduce": sorted(map(repr, self.options.reduce.items())),

@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from maelio.converters.derive import reduced
-from maelio.converters.formats import describe_all, read_whole
+from maelio.converters.formats import check_readable, describe_all, read_whole
 from maelio.converters.merge import check_alike, merge_carried
 from maelio.converters.options import Options
 from maelio.converters.plan import Plan
@@ -43,11 +43,13 @@ def prepare(sources: Sequence[str | Path], target: Path | None, options: Options
     if not sources:
         raise BadRequest("no source files")
     first = None if options.samples is None else names(options.samples)[0]
-    described = describe_all([Path(source) for source in sources], first, options.variables)
+    paths = [Path(source) for source in sources]
+    described = describe_all(paths, first, options.variables, options.group)
     dimensions = sample_dimensions(described[0], options.samples)
     dimension = dimensions[0]
     _check_lengths(described, dimension)
     stacked, others = select(described[0], options.variables, dimensions)
+    check_readable(described, (*stacked, *others))
     check_alike(described, stacked, dimension)
     values = [
         read_whole(source, [name for name in others if name in source.variables]) for source in described

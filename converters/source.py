@@ -29,7 +29,10 @@ class Reduced:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Variable:
-    """A variable as the file has it, or as it is made. `decoded` is its dtype after `_FillValue`, `scale_factor` and the like."""
+    """A variable as the file has it, or as it is made. `decoded` is its dtype after `_FillValue`, `scale_factor` and the like.
+
+    `group` is the path of the group it lies in, empty for the root.
+    """
 
     name: str
     dimensions: tuple[str, ...]
@@ -38,6 +41,7 @@ class Variable:
     stored: np.dtype[Any]
     decoded: np.dtype[Any]
     storage: Storage | Reduced
+    group: str = ""
 
     @property
     def held(self) -> "Variable":
@@ -104,7 +108,7 @@ def extent(path: Path) -> tuple[int, int]:
 
 
 def describe_variable(
-    path: Path, name: str, raw: xr.Variable, stored: np.dtype[Any], storage: Storage
+    path: Path, name: str, raw: xr.Variable, stored: np.dtype[Any], storage: Storage, group: str = ""
 ) -> Variable:
     """A variable from what its library opened, not decoded. Raises BadData: its attributes make no sense."""
     try:
@@ -119,4 +123,5 @@ def describe_variable(
         stored=stored,
         decoded=decoded,
         storage=storage,
+        group=group,
     )

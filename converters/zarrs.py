@@ -14,20 +14,26 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
+from maelio.converters.signature import is_zarr
 from maelio.converters.source import Source, Variable, describe_variable, extent
 from maelio.converters.storage import Slow
-from maelio.errors import BadData
+from maelio.errors import BadData, BadRequest
 from maelio.store import open_store
 from maelio.xarray_engine import undecoded
 
 log = logging.getLogger(__name__)
 
 
-def describe(path: Path) -> Source:
-    """Read the group's metadata, and tell which chunks are not there: Zarr reads those as the fill value.
+def describe(path: Path, group: str = "") -> Source:
+    """Read the metadata of a group, or of a `group` in it, and tell which chunks are not there.
 
-    Raises BadData: it does not open.
+    Zarr reads those as the fill value.
+
+    Raises BadData: it does not open; BadRequest: there is no such group.
     """
+    path = path / group.strip("/")
+    if not is_zarr(path):
+        raise BadRequest(f"{path} is no Zarr group")
     size, modified_ns = extent(path)
     with _opened(path) as raw:
         variables = {
