@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from maelio.converters import netcdf, xarrays, zarrs
+from maelio.converters.origin import Located
 from maelio.converters.signature import KnownFormat, Unknown, identify
 from maelio.converters.source import Source, Variable
 from maelio.converters.storage import (
@@ -40,11 +42,11 @@ def describe(path: Path) -> Source:
         BadData: nothing here and no engine of xarray reads it, or it is damaged, or cut short.
         Inconsistent: the messages of a GRIB file do not make whole variables.
     """
-    return describe_all([path])[0]
+    return describe_all([Located(path)])[0]
 
 
 def describe_all(
-    paths: Sequence[Path],
+    located: Sequence[Located],
     samples: str | None = None,
     variables: Sequence[str] | None = None,
     group: str = "",
@@ -56,23 +58,24 @@ def describe_all(
 
     Raises BadRequest: there is no such group, or the format has none.
     """
-    paths = [path.absolute() for path in paths]
+    paths = [each.path.absolute() for each in located]
     formats = [_identified(path) for path in paths]
     gribs = [path for path, kind in zip(paths, formats, strict=True) if kind == "grib"]
     described = iter(_describe_gribs(gribs, samples, variables))
     sources = []
-    for path, kind in zip(paths, formats, strict=True):
+    for path, kind, each in zip(paths, formats, located, strict=True):
         if group and kind not in ("netcdf4", "zarr"):
             raise BadRequest(f"{path} has no group {group!r}: only NetCDF4 and Zarr have groups")
         match kind:
             case "grib":
-                sources.append(next(described))
+                source = next(described)
             case "zarr":
-                sources.append(zarrs.describe(path, group))
+                source = zarrs.describe(path, group, each.origin)
             case "netcdf3" | "netcdf4" as version:
-                sources.append(netcdf.describe(path, version, group))
+                source = netcdf.describe(path, version, group)
             case Unknown() as refusal:
-                sources.append(_describe_unknown(path, refusal))
+                source = _describe_unknown(path, refusal)
+        sources.append(replace(source, origin=each.origin))
     return sources
 
 

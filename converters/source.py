@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from maelio.converters.origin import Origin, public
 from maelio.converters.reduction import Statistic
 from maelio.converters.signature import Format
 from maelio.converters.storage import Rows, Slow, Storage
@@ -74,7 +75,7 @@ class Variable:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """One file. `variables` keep the file's order."""
+    """One file. `variables` keep the file's order. `origin`: where `path` was fetched from."""
 
     path: Path
     format: Format
@@ -83,6 +84,14 @@ class Source:
     attributes: Mapping[str, Any]
     unlimited: frozenset[str]
     variables: Mapping[str, Variable]
+    origin: Origin | None = None
+
+    @property
+    def identity(self) -> tuple[str, int | None, int | None, str | None]:
+        """Name, bytes, time of change and tag: another one where the content may be another."""
+        if self.origin is None:
+            return str(self.path), self.bytes, self.modified_ns, None
+        return public(self.origin.url), self.origin.bytes, self.origin.modified_ns, self.origin.etag
 
     @property
     def sizes(self) -> dict[str, int]:

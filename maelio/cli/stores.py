@@ -104,7 +104,11 @@ def describe(store: "Store") -> str:
             rows.append((variable, str(unit or ""), *numbers, str(sum(statistics.missing))))
         lines += [columns(rows), ""]
     sources = [
-        (source.path, show_bytes(source.bytes), f"{_time(source.modified_ns):%Y-%m-%d %H:%M:%SZ}")
+        (
+            source.path,
+            "" if source.bytes is None else show_bytes(source.bytes),
+            "" if source.modified_ns is None else f"{_time(source.modified_ns):%Y-%m-%d %H:%M:%SZ}",
+        )
         for source in store.contents.sources
     ]
     return "\n".join([*lines, columns(sources)])

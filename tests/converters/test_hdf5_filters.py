@@ -45,7 +45,7 @@ SLOW: dict[str, dict[str, Any]] = {
 def values(store: Store) -> NDArray[Any]:
     import zarr
 
-    found: NDArray[Any] = zarr.open_array(store.path / "fields")[:, 0]  # type: ignore[assignment, index]
+    found: NDArray[Any] = zarr.open_array(store.path / "fields")[:, 0]  # type: ignore[assignment]
     return found
 
 
@@ -104,7 +104,7 @@ def test_floats_that_netcdf_does_not_have_are_refused(tmp_path: Path, dtype: str
         convert([source], tmp_path / "s.zarr")
 
 
-@pytest.mark.parametrize("name", FAST)
+@pytest.mark.parametrize("name", [name for name in FAST if name != "blosc stored"])  # which has no frame
 def test_a_damaged_frame_is_found(tmp_path: Path, name: str) -> None:
     """The message names the file and the variable; nothing is published."""
     source = write_hdf5(tmp_path / "a.h5", field(), **FAST[name])
