@@ -2,6 +2,7 @@
 
 import glob
 import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ class Url:
 
     text: str
 
+    def __str__(self) -> str:
+        return self.text
+
 
 def named(asked: object) -> list[Path | Url]:
     """Every file, folder and URL that is meant, in order; files that a pattern means are sorted by name.
@@ -46,8 +50,12 @@ def named(asked: object) -> list[Path | Url]:
 
 def _named(asked: object) -> Iterator[Path | Url]:
     match asked:
+        case _ if _is_climetlab(asked):  # some of which are path-like too
+            yield from map(Path, _files_of(asked))
+        case Url():
+            yield asked
         case str() | PathLike():
-            yield from _by_name(str(asked))
+            yield from _by_name(os.fspath(asked))
         case xr.Dataset() | xr.DataArray() | xr.DataTree():
             raise BadRequest(
                 f"an xarray {type(asked).__name__} in memory cannot be converted, an interrupted conversion could not "
@@ -56,8 +64,6 @@ def _named(asked: object) -> Iterator[Path | Url]:
         case Sequence() | Iterator():
             for each in asked:
                 yield from _named(each)
-        case _ if _is_climetlab(asked):
-            yield from map(Path, _files_of(asked))
         case _:
             raise BadRequest(
                 f"{type(asked).__module__}.{type(asked).__qualname__} cannot be converted; wanted paths, URLs, or a "

@@ -35,13 +35,13 @@ def describe(path: Path, kind: Literal["netcdf3", "netcdf4"], group: str = "") -
         BadRequest: there is no such group, or all variables are in groups and none was named.
     """
     size, modified_ns = extent(path)
-    dimensions = _dimensions(path, group)
+    own = dimensions(path, group)
     if kind == "netcdf4":
-        for place in dimensions:
+        for place in own:
             netcdf4.check_types(path, place)
     with ExitStack() as stack:
         levels = [
-            Level(place, own, stack.enter_context(open_raw(path, place))) for place, own in dimensions.items()
+            Level(place, names, stack.enter_context(open_raw(path, place))) for place, names in own.items()
         ]
         places = visible(levels)
         raw = {name: level.dataset.variables[name] for name, level in places.items()}
@@ -70,7 +70,7 @@ def describe(path: Path, kind: Literal["netcdf3", "netcdf4"], group: str = "") -
         )
 
 
-def _dimensions(path: Path, group: str) -> dict[str, frozenset[str]]:
+def dimensions(path: Path, group: str) -> dict[str, frozenset[str]]:
     """The groups from the root to `group`, and the dimensions that each defines."""
     if not group:
         return {"": frozenset()}
