@@ -24,7 +24,8 @@ from maelio.converters.locate import named
 from maelio.converters.netcdf import dimensions
 from maelio.converters.origin import Located
 from maelio.converters.remote import located
-from maelio.converters.signature import identify
+from maelio.converters.signature import Unknown, identify
+from maelio.converters.xarrays import brief
 from maelio.errors import BadData, BadRequest, Inconsistent, MaelioError
 from maelio.store import open_store
 
@@ -180,7 +181,7 @@ def _dataset(place: Located, group: str) -> xr.Dataset:
     except (RuntimeError, ValueError, TypeError) as error:
         if isinstance(error, MaelioError):
             raise
-        raise BadData(f"{path} cannot be opened: {error}") from error
+        raise BadData(f"{path} cannot be opened: {brief(error)}") from error
 
 
 def _group(path: Path, group: str) -> xr.Dataset:
@@ -205,8 +206,12 @@ def _group(path: Path, group: str) -> xr.Dataset:
     return decoded
 
 
-def _engine(path: Path) -> str:
-    kind: str = identify(path)
+def _engine(path: Path) -> str | None:
+    """Of xarray; None where it shall find one itself."""
+    try:
+        kind: str = identify(path)
+    except Unknown:
+        return None
     if kind != "zarr":
         if kind not in _ENGINES:
             raise BadRequest(f"{path}: {kind} files are not compared; compare a store that was made of them")
