@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import shutil
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -26,7 +27,7 @@ from urllib.parse import quote
 
 import google_crc32c
 from fsspec import AbstractFileSystem
-from fsspec.asyn import AsyncFileSystem, get_loop, sync
+from fsspec.asyn import AsyncFileSystem, get_loop
 from fsspec.config import conf
 from fsspec.core import url_to_fs
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 AT_ONCE = 8  # requests on their way, where the file system can do several
 IDLE_S = 60.0  # a server that sends nothing for so long has failed
 
+_PATIENCE_S = 5.0  # for what cannot be interrupted
 _METADATA = (*ROOTS, ".zattrs", ".zmetadata")
 _MARK = ".fetching"  # in every such folder: it is ours, and who has it locked fetches
 
@@ -73,7 +75,7 @@ def located(named: Sequence[Path | Url], folder: Path | None, group: str = "") -
         remotes = [_expand(name.text) if isinstance(name, Url) else [] for name in named]
         things = _all((each, partial(_look, each, group)) for several in remotes for each in several)
         _check_distinct(things, folder)
-        _check_space([thing for thing in things if not thing.is_in(folder)], folder)
+        _check_space([thing for thing in things if not (thing.roots or thing.is_in(folder))], folder)
         fetched = iter(_all((thing.remote, partial(_fetch, thing, folder)) for thing in things))
         return [
             place
@@ -276,7 +278,7 @@ def _check_space(things: Sequence[_Thing], folder: Path) -> None:
     if wanted > free:
         raise MaelioError(f"{folder}: {show_bytes(wanted)} would be fetched, {show_bytes(free)} are free")
     if things:
-        log.info("fetching %d source(s), %s, into %s", len(things), show_bytes(wanted), folder)
+        log.warning("fetching %d source(s), %s, into %s", len(things), show_bytes(wanted), folder)
 
 
 @contextmanager
@@ -309,7 +311,21 @@ Jobs = Iterable[tuple[_Remote, Callable[[], Awaitable[T]]]]
 
 def _all(jobs: Jobs[T]) -> list[T]:
     """Do it for all, several at once; results in order. The first failure ends the others, and is raised."""
-    return list(sync(get_loop(), _gather, jobs))
+    over = threading.Event()
+
+    async def run() -> list[T]:
+        try:
+            return await _gather(jobs)
+        finally:
+            over.set()
+
+    future = asyncio.run_coroutine_threadsafe(run(), get_loop())
+    try:
+        return future.result()
+    except BaseException:  # Ctrl-C too
+        future.cancel()
+        over.wait(_PATIENCE_S)
+        raise
 
 
 async def _gather(jobs: Jobs[T]) -> list[T]:

@@ -224,6 +224,43 @@ def test_a_zarr_group_is_read_where_it_is(web: Web, folder: Path, tmp_path: Path
         assert str(store.contents.sources[0].etag).startswith("crc32c:")
 
 
+def test_references_to_bytes_of_other_files_are_a_zarr_group(tmp_path: Path) -> None:
+    """As kerchunk writes them, through fsspec's own file system for them."""
+    field = np.arange(12, dtype="<f4").reshape(6, 2)
+    (tmp_path / "raw.dat").write_bytes(field.tobytes())
+    metadata = {"zarr_format": 2, "shape": [6, 2], "chunks": [3, 2], "dtype": "<f4", "order": "C"}
+    references = {
+        ".zgroup": json.dumps({"zarr_format": 2}),
+        "t/.zarray": json.dumps({**metadata, "compressor": None, "filters": None, "fill_value": None}),
+        "t/.zattrs": json.dumps({"_ARRAY_DIMENSIONS": ["time", "x"]}),
+        "t/0.0": [f"file://{tmp_path}/raw.dat", 0, 24],
+        "t/1.0": [f"file://{tmp_path}/raw.dat", 24, 24],
+    }
+    (tmp_path / "refs.json").write_text(json.dumps({"version": 1, "refs": references}))
+    url = f"reference://::file://{tmp_path}/refs.json"
+    store = convert(url, tmp_path / "s.zarr", Options(samples="time"))
+    with xr.open_dataset(store.path, engine="maelio") as found:
+        np.testing.assert_array_equal(found["t"], field)
+
+
+def test_ctrl_c_while_fetching_is_one_line(web: Web, folder: Path, tmp_path: Path) -> None:
+    """With 130, and what to do."""
+    write_netcdf(folder / "c.nc", {"t": np.random.default_rng(0).random((24, 200, 200)).astype(np.float32)})
+    web.pause_s = 0.2
+    target = tmp_path / "s.zarr"
+    process = subprocess.Popen(
+        [sys.executable, "-c", CONVERT, f"{web.url}/c.nc", str(target)], stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not list(staging(target).rglob("c.nc.part")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    *before, last = errors.splitlines()
+    assert last == "maelio: interrupted; the same command goes on from here"
+    assert [line.startswith("fetching 1 source(s), 3.") for line in before] == [True]
+
+
 def test_a_group_in_a_zarr_group_is_read_where_it_is(web: Web, folder: Path, tmp_path: Path) -> None:
     """By its path, or by the option."""
     with xr.open_dataset(folder / "a.nc") as dataset:
