@@ -27,7 +27,7 @@ from maelio.converters.origin import origin_of, public
 from maelio.converters.remote import place, staging
 from maelio.errors import BadData, BadRequest, MaelioError, Missing, NotFound, NotPermitted
 from tests.converters.netcdf_files import write_netcdf
-from tests.converters.web import Web, serve
+from tests.converters.web import BucketHandler, Web, serve
 
 
 @pytest.fixture
@@ -202,6 +202,36 @@ def test_other_file_systems_and_one_in_another(web: Web, folder: Path, tmp_path:
     store = convert(f"zip://in/*.nc::{web.url}/all.zip", tmp_path / "zip.zarr")
     assert compare([folder / "a.nc", folder / "b.nc"], store.path) == []
     assert store.contents.sources[1].path == f"zip://in/b.nc::{web.url}/all.zip"
+
+
+@pytest.mark.slow
+def test_objects_of_a_bucket_convert(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: NDArray[np.float32]
+) -> None:
+    """Through s3fs against a stand-in for S3: a pattern, tags and times; a group in place; and no such key."""
+    with xr.open_dataset(folder / "a.nc") as dataset:
+        plain = dataset.load().drop_encoding()
+    plain.to_zarr(folder / "deep" / "group", zarr_format=2, consolidated=False)
+    with serve(folder.parent, BucketHandler) as bucket:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        store = convert("s3://web/*.nc", tmp_path / "s.zarr")
+        assert compare([folder / "a.nc", folder / "b.nc"], store.path) == []
+        first = store.contents.sources[0]
+        stat = (folder / "a.nc").stat()
+        assert (first.path, first.bytes, first.etag) == (
+            "s3://web/a.nc",
+            stat.st_size,
+            f'"{stat.st_mtime_ns:x}"',
+        )
+        assert first.modified_ns == int(stat.st_mtime) * 10**9
+        with xr.open_dataset(
+            convert("s3://web/deep/group", tmp_path / "g.zarr").path, engine="maelio"
+        ) as found:
+            xr.testing.assert_identical(found.load(), plain)
+        with pytest.raises(NotFound, match=r"s3://web/no\.nc: no such file"):
+            convert("s3://web/no.nc", tmp_path / "other.zarr")
 
 
 @pytest.mark.parametrize("version", [2, 3])

@@ -7,10 +7,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 
 class Web(ThreadingHTTPServer):
@@ -19,8 +21,8 @@ class Web(ThreadingHTTPServer):
     A body is sent in blocks of 64 KiB with `pause_s` between them.
     """
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
+    def __init__(self, folder: Path, handler: type["_Handler"]) -> None:
+        super().__init__(("127.0.0.1", 0), partial(handler, directory=str(folder)))
         self.fetched: Counter[str] = Counter()
         self.statuses: dict[str, int] = {}
         self.pause_s = 0.0
@@ -72,9 +74,59 @@ class _Handler(SimpleHTTPRequestHandler):
         pass
 
 
+class BucketHandler(_Handler):
+    """Lists keys as S3 does: a stand-in for it that knows ListObjectsV2, HEAD and GET."""
+
+    def do_GET(self) -> None:
+        asked = urlsplit(self.path)
+        query = dict(parse_qsl(asked.query))
+        if "list-type" in query:
+            self._list(asked.path.strip("/"), query)
+        else:
+            super().do_GET()
+
+    def send_head(self) -> Any:
+        if Path(self.translate_path(self.path)).is_dir():  # a bucket has keys, no folders
+            self.send_error(404)
+            return None
+        return super().send_head()
+
+    def _list(self, bucket: str, query: dict[str, str]) -> None:
+        root = Path(self.directory, bucket)
+        found = [path for path in sorted(root.rglob("*")) if path.is_file()]
+        keys = {path.relative_to(root).as_posix(): path.stat() for path in found}
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter")
+        contents, common = [], set()
+        for key, stat in keys.items():
+            if not key.startswith(prefix):
+                continue
+            head, cut, _ = key[len(prefix) :].partition(delimiter) if delimiter else (key, "", "")
+            if cut:
+                common.add(f"{prefix}{head}{cut}")
+                continue
+            time = datetime.fromtimestamp(int(stat.st_mtime), UTC).isoformat().replace("+00:00", "Z")
+            contents.append(
+                f"<Contents><Key>{key}</Key><LastModified>{time}</LastModified><Size>{stat.st_size}</Size>"
+                f"<ETag>&quot;{stat.st_mtime_ns:x}&quot;</ETag></Contents>"
+            )
+        prefixes = "".join(
+            f"<CommonPrefixes><Prefix>{each}</Prefix></CommonPrefixes>" for each in sorted(common)
+        )
+        body = (
+            '<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+            f"<KeyCount>{len(contents) + len(common)}</KeyCount><IsTruncated>false</IsTruncated>"
+            f"{''.join(contents)}{prefixes}</ListBucketResult>"
+        ).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
 @contextmanager
-def serve(folder: Path) -> Iterator[Web]:
-    with Web(folder) as server:
+def serve(folder: Path, handler: type[_Handler] = _Handler) -> Iterator[Web]:
+    with Web(folder, handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
