@@ -41,6 +41,7 @@ from maelio.files import show_bytes, write_atomically
 log = logging.getLogger(__name__)
 
 AT_ONCE = 8  # requests on their way, where the file system can do several
+PAUSES_S = (1.0, 4.0)  # before a file that broke off is fetched again
 IDLE_S = 60.0  # a server that sends nothing for so long has failed
 
 _PATIENCE_S = 5.0  # for what cannot be interrupted
@@ -118,7 +119,8 @@ class _Thing:
             not self.roots
             and self.origin.tells
             and local.is_file()
-            and _noted(local) == asdict(replace(self.origin, url=public(self.origin.url)))
+            and self.origin.bytes in (None, local.stat().st_size)
+            and _noted(local) == _to_note(self.origin)
         )
 
 
@@ -215,26 +217,36 @@ async def _fetch(thing: _Thing, folder: Path) -> Located:
         return await _fetch_metadata(thing, folder)
     local, remote = thing.local(folder), thing.remote
     if not thing.is_in(folder):
-        log.info("fetching %s", public(remote.url))
-        await _get(remote, local)
-        size = local.stat().st_size
-        if thing.origin.bytes not in (None, size):
-            raise MaelioError(f"{public(remote.url)}: {size} bytes came, wanted {thing.origin.bytes}")
+        await _persistently(remote, partial(_get, thing, local))
         remote.raw.invalidate_cache()
         if origin_of(remote.url, await remote.fs._info(remote.path)) != thing.origin:
             raise BadData(f"{public(remote.url)} changed while it was fetched")
-        write_atomically(
-            _note(local), json.dumps(asdict(replace(thing.origin, url=public(remote.url)))).encode()
-        )
+        write_atomically(_note(local), json.dumps(_to_note(thing.origin)).encode())
     return Located(local, thing.origin)
 
 
-async def _get(remote: _Remote, local: Path) -> None:
-    """The whole file or none of it, and no note of an earlier one."""
+async def _persistently(remote: _Remote, job: Callable[[], Awaitable[None]]) -> None:
+    """Do it again, after a pause, where a server breaks off or has no time; not where it refuses."""
+    for pause in (*PAUSES_S, None):
+        try:
+            return await job()
+        except Exception as error:
+            found = error if isinstance(error, MaelioError) else failure(remote.url, error)
+            if pause is None or type(found) is not MaelioError:
+                raise found from error
+            log.warning("%s; again in %g s", found, pause)
+            await asyncio.sleep(pause)
+
+
+async def _get(thing: _Thing, local: Path) -> None:
+    """The whole file or none of it, and no note of an earlier one. Raises MaelioError: its size is not what was told."""
+    remote = thing.remote
     local.parent.mkdir(parents=True, exist_ok=True)
     _note(local).unlink(missing_ok=True)
     part = local.with_name(f"{local.name}.part")
     await remote.fs._get_file(remote.path, str(part))
+    if thing.origin.bytes not in (None, size := part.stat().st_size):
+        raise MaelioError(f"{public(remote.url)}: {size} bytes came, wanted {thing.origin.bytes}")
     os.replace(part, local)
 
 
@@ -254,6 +266,10 @@ async def _fetch_metadata(thing: _Thing, folder: Path) -> Located:
 
 def _note(local: Path) -> Path:
     return local.with_name(f"{local.name}.origin")
+
+
+def _to_note(origin: Origin) -> dict[str, Any]:
+    return asdict(replace(origin, url=public(origin.url)))
 
 
 def _noted(local: Path) -> Any:
@@ -348,18 +364,24 @@ async def _gather(jobs: Jobs[T]) -> list[T]:
     return [task.result() for task in tasks]
 
 
-def failure(url: str, error: BaseException) -> MaelioError:
-    """What a file system raised, as what the user can do about it; file systems raise whatever they like."""
-    *_, root = _causes(error)
+def failure(url: str, error: BaseException, part: str = "") -> MaelioError:
+    """What a file system raised, as what the user can do about it; file systems raise whatever they like.
+
+    `part`: of what is behind the URL.
+    """
+    name = f"{public(url)}{part and f': {part}'}"
+    causes = list(_causes(error))
+    root = causes[-1]
     status = getattr(root, "status", None)
     if status in (401, 403) or isinstance(root, PermissionError):
-        return NotPermitted(f"{public(url)} may not be read{f': status {status}' if status else ''}")
+        return NotPermitted(f"{name} may not be read{f': status {status}' if status else ''}")
     if status in (404, 410) or isinstance(root, FileNotFoundError):
-        return NotFound(f"{public(url)}: no such file")
+        return NotFound(f"{name}: no such file")
     if isinstance(status, int):
-        return MaelioError(f"{public(url)}: the server answers with status {status}")
-    text = getattr(root, "strerror", None) or str(root).partition("\n")[0] or type(root).__name__
-    return MaelioError(f"{public(url)} cannot be fetched: {text}")
+        return MaelioError(f"{name}: the server answers with status {status}")
+    told = next(each for each in causes if not isinstance(each, FileNotFoundError))  # which HTTP says of all
+    text = getattr(told, "strerror", None) or str(told).partition("\n")[0] or type(told).__name__
+    return MaelioError(f"{name} cannot be fetched: {text}")
 
 
 def _causes(error: BaseException | None) -> Iterable[BaseException]:

@@ -18,7 +18,7 @@ _OTHERS = (
     (b"\x1f\x8b", "compressed with gzip: unpack it first"),
     (b"BZh", "compressed with bzip2: unpack it first"),
     (b"\xfd7zXZ", "compressed with xz: unpack it first"),
-    (b"PK\x03\x04", "a zip archive: unpack it first"),
+    (b"PK\x03\x04", "a zip archive: unpack it, or name what is in it: 'zip://*.nc::FILE'"),
     (b"BUFR", "BUFR, which is not read"),
     (b"\x0e\x03\x13\x01", "HDF4, which is not read"),
 )

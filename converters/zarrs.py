@@ -82,7 +82,7 @@ def _values(source: Source, name: str, variable: xr.Variable) -> NDArray[Any]:
         values: NDArray[Any] = variable.values
     except _errors(source.origin) as error:
         if source.origin is not None:
-            raise failure(f"{source.origin.url}: variable {name!r}", error) from error
+            raise failure(source.origin.url, error, f"variable {name!r}") from error
         raise BadData(f"{source.path}: variable {name!r} cannot be read: {error}") from error
     return values
 

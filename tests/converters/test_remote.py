@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from maelio.cli import main
+from maelio.converters import remote
 from maelio.converters.compare import compare
 from maelio.converters.convert import convert, plan_conversion
 from maelio.converters.options import Options
@@ -120,6 +121,22 @@ def test_a_download_that_was_killed_is_no_file(web: Web, folder: Path, tmp_path:
     assert compare([folder / "a.nc", folder / "c.nc"], store.path) == []
     assert web.fetched == {"/a.nc": 1, "/c.nc": 2}
     assert not staging(target).exists()
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_a_file_that_breaks_off_is_fetched_again(
+    web: Web, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """Three times in all; then one line, and half a file is none."""
+    monkeypatch.setattr(remote, "PAUSES_S", (0.0, 0.0))
+    web.cut = times
+    if times == 2:
+        assert compare(folder / "a.nc", convert(f"{web.url}/a.nc", tmp_path / "s.zarr").path) == []
+    else:
+        with pytest.raises(MaelioError, match=r"/a\.nc cannot be fetched: Response payload is not completed"):
+            convert(f"{web.url}/a.nc", tmp_path / "s.zarr")
+        assert not list(staging(tmp_path / "s.zarr").rglob("a.nc"))
+    assert web.fetched == {"/a.nc": 3}
 
 
 def test_a_file_without_its_note_is_fetched_again(web: Web, folder: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 class Web(ThreadingHTTPServer):
     """`fetched` counts GET requests by path. `statuses` are the answers for paths that shall fail.
 
-    A body is sent in blocks of 64 KiB with `pause_s` between them.
+    A body is sent in blocks of 64 KiB with `pause_s` between them; the next `cut` bodies break off after one byte.
     """
 
     def __init__(self, folder: Path, handler: type["_Handler"]) -> None:
@@ -26,6 +26,7 @@ class Web(ThreadingHTTPServer):
         self.fetched: Counter[str] = Counter()
         self.statuses: dict[str, int] = {}
         self.pause_s = 0.0
+        self.cut = 0
 
     @property
     def url(self) -> str:
@@ -66,6 +67,10 @@ class _Handler(SimpleHTTPRequestHandler):
         super().end_headers()
 
     def copyfile(self, source: Any, outputfile: Any) -> None:
+        if self.server.cut:
+            self.server.cut -= 1
+            outputfile.write(source.read(1))
+            return
         while block := source.read(2**16):
             outputfile.write(block)
             time.sleep(self.server.pause_s)
