@@ -19,6 +19,7 @@ from maelio.converters.convert import convert
 from maelio.converters.locate import Url, named, paths_of
 from maelio.errors import BadData, BadRequest, NotFound
 from tests.converters.netcdf_files import write_netcdf
+from tests.converters.web import serve
 
 
 @pytest.fixture
@@ -96,6 +97,15 @@ def test_what_climetlab_loaded_is_its_files(two: list[Path], tmp_path: Path) -> 
             archive.write(path, path.name)
     unpacked = climetlab.load_source("file", str(tmp_path / "all.zip"))
     assert compare(two, convert(unpacked, tmp_path / "zip.zarr").path) == []
+
+
+def test_what_climetlab_fetched_is_its_file(two: list[Path], tmp_path: Path) -> None:
+    """From its own cache."""
+    with serve(tmp_path) as web, climetlab.settings.temporary("cache-directory", str(tmp_path / "cache")):
+        fetched = climetlab.load_source("url", f"{web.url}/a.nc")
+        (path,) = named(fetched)
+        assert Path(str(path)).read_bytes() == two[1].read_bytes()
+        assert tmp_path / "cache" in Path(str(path)).parents
 
 
 def test_grib_that_climetlab_loaded_is_its_files(shared_data: Path) -> None:
