@@ -22,10 +22,12 @@ from maelio.converters.expected import expected
 from maelio.converters.groups import Level, visible
 from maelio.converters.locate import named
 from maelio.converters.netcdf import dimensions
+from maelio.converters.netcdf4 import check_types
 from maelio.converters.origin import Located
 from maelio.converters.remote import located
 from maelio.converters.signature import Unknown, identify
 from maelio.converters.xarrays import brief
+from maelio.converters.zarrs import is_consolidated
 from maelio.errors import BadData, BadRequest, Inconsistent, MaelioError
 from maelio.store import open_store
 
@@ -170,9 +172,11 @@ def _dataset(place: Located, group: str) -> xr.Dataset:
     try:
         if engine == "zarr":
             where = path / group.strip("/") if place.origin is None else place.origin.url
-            listed = place.origin is None
+            consolidated = place.origin is not None and is_consolidated(
+                path
+            )  # a server need not list folders
             opened: xr.Dataset = xr.open_zarr(
-                where, chunks=None, consolidated=False if listed else None, decode_timedelta=False
+                where, chunks=None, consolidated=consolidated, decode_timedelta=False
             )
             return opened
         if group and engine == "netcdf4":
@@ -186,6 +190,7 @@ def _dataset(place: Located, group: str) -> xr.Dataset:
 
 def _group(path: Path, group: str) -> xr.Dataset:
     """A group, with what describes it in the groups around it."""
+    check_types(path, group)
     levels = [
         Level(
             place,
@@ -212,6 +217,8 @@ def _engine(path: Path) -> str | None:
         kind: str = identify(path)
     except Unknown:
         return None
+    if kind == "netcdf4":
+        check_types(path, "")
     if kind != "zarr":
         if kind not in _ENGINES:
             raise BadRequest(f"{path}: {kind} files are not compared; compare a store that was made of them")

@@ -61,7 +61,7 @@ def check_types(path: Path, group: str) -> None:
     """
     try:
         with h5py.File(path, "r") as file:
-            for name, member in (file[group] if group else file).items():
+            for name, member in file[group or "/"].items():
                 if (
                     isinstance(member, h5py.Dataset)
                     and member.dtype.kind == "f"
@@ -89,7 +89,7 @@ def groups(path: Path) -> list[str]:
 
 def dataset(file: h5py.File, group: str, name: str) -> h5py.Dataset:
     """Where the NetCDF library puts a variable: one that is named like a dimension but is none has a prefix."""
-    home = file[group] if group else file
+    home = file[group or "/"]
     return home.get(f"_nc4_non_coord_{name}", home[name])
 
 

@@ -93,9 +93,8 @@ def _opened(path: Path, origin: Origin | None) -> Iterator[xr.Dataset]:
         if is_store(path):
             raw = undecoded(open_store(path))
         else:
-            consolidated = (path / ".zmetadata").exists() or bool(_root(path).get("consolidated_metadata"))
             where = str(path) if origin is None else origin.url
-            raw = xr.open_zarr(where, chunks=None, decode_cf=False, consolidated=consolidated)
+            raw = xr.open_zarr(where, chunks=None, decode_cf=False, consolidated=is_consolidated(path))
     except _errors(origin) as error:
         if origin is not None and not isinstance(error, KeyError | TypeError | ValueError):
             raise failure(origin.url, error) from error
@@ -107,6 +106,11 @@ def _opened(path: Path, origin: Origin | None) -> Iterator[xr.Dataset]:
 def _errors(origin: Origin | None) -> type[Exception] | tuple[type[Exception], ...]:
     """What reading raises: behind a URL, whatever the file system likes."""
     return (OSError, RuntimeError, ValueError, KeyError, TypeError) if origin is None else Exception
+
+
+def is_consolidated(path: Path) -> bool:
+    """Whether the root metadata has that of all arrays. Raises BadData: it is not JSON."""
+    return (path / ".zmetadata").exists() or bool(_root(path).get("consolidated_metadata"))
 
 
 def is_store(path: Path) -> bool:

@@ -269,6 +269,7 @@ def test_a_zarr_group_is_read_where_it_is(web: Web, folder: Path, tmp_path: Path
             xr.testing.assert_identical(found.load(), plain)
         assert store.contents.sources[0].path == url
         assert str(store.contents.sources[0].etag).startswith("crc32c:")
+        assert compare(url, store.path) == []
 
 
 def test_references_to_bytes_of_other_files_are_a_zarr_group(tmp_path: Path) -> None:
