@@ -33,9 +33,7 @@ class Prepared:
     carried: dict[str, xr.Variable]
 
 
-def prepare(
-    sources: object, target: Path | None, options: Options, folder: Path | None = None
-) -> Prepared:
+def prepare(sources: object, target: Path | None, options: Options, folder: Path | None = None) -> Prepared:
     """Read headers and coordinates; no field value is read. `target`: where a store goes.
 
     Nothing is written but what URLs stand for, into `folder` (default: beside the target).

@@ -23,6 +23,7 @@ from maelio.cli import main
 from maelio.converters import remote
 from maelio.converters.compare import compare
 from maelio.converters.convert import convert, plan_conversion
+from maelio.converters.export import export
 from maelio.converters.options import Options
 from maelio.converters.origin import origin_of, public
 from maelio.converters.remote import place, staging
@@ -59,6 +60,13 @@ def test_urls_convert_like_the_files_behind_them(web: Web, folder: Path, tmp_pat
     )
     assert first.modified_ns == stat.st_mtime_ns // 10**9 * 10**9
     assert not staging(store.path).exists()
+
+
+def test_urls_are_exported_too(web: Web, folder: Path, tmp_path: Path) -> None:
+    """To one NetCDF file; the fetched files are gone."""
+    export(f"{web.url}/*.nc", tmp_path / "all.nc")
+    assert compare([folder / "a.nc", folder / "b.nc"], tmp_path / "all.nc") == []
+    assert not staging(tmp_path / "all.nc").exists()
 
 
 def test_a_pattern_is_matched_where_the_server_lists(web: Web, folder: Path, tmp_path: Path) -> None:
