@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise, product
 from math import isfinite, prod
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,16 @@ from numpy.typing import NDArray
 from maelio.attributes import natural
 from maelio.converters.expected import Side as Reader
 from maelio.converters.expected import expected
-from maelio.converters.signature import identify
-from maelio.errors import BadData, BadRequest, Inconsistent
+from maelio.converters.groups import Level, visible
+from maelio.converters.locate import named
+from maelio.converters.netcdf import dimensions
+from maelio.converters.netcdf4 import check_types
+from maelio.converters.origin import Located
+from maelio.converters.remote import located
+from maelio.converters.signature import Unknown, identify
+from maelio.converters.xarrays import brief
+from maelio.converters.zarrs import is_consolidated
+from maelio.errors import BadData, BadRequest, Inconsistent, MaelioError
 from maelio.store import open_store
 
 BLOCK_VALUES = 2**21  # held at once, from each side
@@ -56,36 +65,42 @@ class Difference:
         return f"{name}: {self.count} of {self.values} values differ{by};{at} {facts}"
 
 
-Side = str | Path | Sequence[str | Path]
-
-
-def compare(wanted: Side, found: Side, *, within: Mapping[str, float] | None = None) -> list[Difference]:
+def compare(
+    wanted: object, found: object, *, within: Mapping[str, float] | None = None, group: str = ""
+) -> list[Difference]:
     """Names, dimensions, attributes, calendars and values. Empty where nothing differs.
 
-    A side is a store, a file, or files that follow each other in time, put in order as `convert` does it.
+    A side is a store, a file, or files that follow each other in time, put in order as `convert` does it, named as
+    `locate.named` has it; URLs are fetched into a temporary folder. Of files, a `group` may be compared.
     Where a store has statistics over a dimension that the other side still has, those of the other side are compared
-    with them, within what rounding explains. NaN equals NaN. A variable in `within` may be off by that much, in its unit, and have another dtype.
+    with them, within what rounding explains. NaN equals NaN. A variable in `within` may be off by that much, in its
+    unit, and have another dtype.
 
     Raises:
         BadRequest: a variable of `within` is not there, or its tolerance is not a number.
         NotFound, NotPermitted, BadData, Inconsistent: a side cannot be read.
     """
     tolerances = dict(within or {})
-    one, other = _open(wanted), _open(found)
-    left, right = expected(one, other, other.store), expected(other, one, one.store)
-    try:
-        for name, tolerance in tolerances.items():
-            if name not in left.model.variables:
-                known = ", ".join(map(str, left.model.data_vars))
-                raise BadRequest(
-                    f"{left.name}: no variable {name!r} to compare within {tolerance}; there are {known}"
-                )
-            if not (isfinite(tolerance) and tolerance >= 0):
-                raise BadRequest(f"tolerance {tolerance} for {name!r}: wanted a number from 0 on")
-        return list(_differences(left, right, tolerances))
-    finally:
-        for part in (*one.parts, *other.parts):
-            part.close()
+    with TemporaryDirectory(prefix="maelio-") as folder:
+        one, other = _open(wanted, Path(folder, "wanted"), group), _open(found, Path(folder, "found"), group)
+        left, right = expected(one, other, other.store), expected(other, one, one.store)
+        try:
+            _check_tolerances(left, tolerances)
+            return list(_differences(left, right, tolerances))
+        finally:
+            for part in (*one.parts, *other.parts):
+                part.close()
+
+
+def _check_tolerances(side: Reader, tolerances: Mapping[str, float]) -> None:
+    for name, tolerance in tolerances.items():
+        if name not in side.model.variables:
+            known = ", ".join(map(str, side.model.data_vars))
+            raise BadRequest(
+                f"{side.name}: no variable {name!r} to compare within {tolerance}; there are {known}"
+            )
+        if not (isfinite(tolerance) and tolerance >= 0):
+            raise BadRequest(f"tolerance {tolerance} for {name!r}: wanted a number from 0 on")
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,11 +148,10 @@ class _Side:
             raise BadData(f"{self.name}: variable {name!r} cannot be read: {error}") from error
 
 
-def _open(side: Side) -> _Side:
-    paths = [Path(side)] if isinstance(side, str | Path) else [Path(path) for path in side]
-    if not paths:
-        raise BadRequest("no files to compare")
-    parts = [_dataset(path) for path in paths]
+def _open(side: object, folder: Path, group: str) -> _Side:
+    places = located(named(side), folder, group)
+    paths = [place.path for place in places]
+    parts = [_dataset(place, group) for place in places]
     name = str(paths[0])
     if len(parts) == 1:
         return _Side(name, (parts[0],), store=paths[0] if _engine(paths[0]) == "maelio" else None)
@@ -152,19 +166,59 @@ def _open(side: Side) -> _Side:
     return _Side(name, tuple(parts[number] for number in order), dimension, tuple(starts.tolist()))
 
 
-def _dataset(path: Path) -> xr.Dataset:
+def _dataset(place: Located, group: str) -> xr.Dataset:
+    path = place.path
     engine = _engine(path)
     try:
         if engine == "zarr":
-            opened: xr.Dataset = xr.open_zarr(path, chunks=None, consolidated=False, decode_timedelta=False)
+            where = path / group.strip("/") if place.origin is None else place.origin.url
+            consolidated = place.origin is not None and is_consolidated(
+                path
+            )  # a server need not list folders
+            opened: xr.Dataset = xr.open_zarr(
+                where, chunks=None, consolidated=consolidated, decode_timedelta=False
+            )
             return opened
+        if group and engine == "netcdf4":
+            return _group(path, group)
         return xr.open_dataset(path, engine=engine, cache=False, decode_timedelta=False)
     except (RuntimeError, ValueError, TypeError) as error:
-        raise BadData(f"{path} cannot be opened: {error}") from error
+        if isinstance(error, MaelioError):
+            raise
+        raise BadData(f"{path} cannot be opened: {brief(error)}") from error
 
 
-def _engine(path: Path) -> str:
-    kind: str = identify(path)
+def _group(path: Path, group: str) -> xr.Dataset:
+    """A group, with what describes it in the groups around it."""
+    check_types(path, group)
+    levels = [
+        Level(
+            place,
+            own,
+            xr.open_dataset(path, engine="netcdf4", group=place or None, decode_cf=False, cache=False),
+        )
+        for place, own in dimensions(path, group).items()
+    ]
+    variables = {name: level.dataset.variables[name] for name, level in visible(levels).items()}
+    merged = xr.Dataset(variables, attrs=levels[-1].dataset.attrs)
+    decoded = xr.decode_cf(merged, decode_timedelta=False)
+
+    def close() -> None:
+        for level in levels:
+            level.dataset.close()
+
+    decoded.set_close(close)
+    return decoded
+
+
+def _engine(path: Path) -> str | None:
+    """Of xarray; None where it shall find one itself."""
+    try:
+        kind: str = identify(path)
+    except Unknown:
+        return None
+    if kind == "netcdf4":
+        check_types(path, "")
     if kind != "zarr":
         if kind not in _ENGINES:
             raise BadRequest(f"{path}: {kind} files are not compared; compare a store that was made of them")

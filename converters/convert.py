@@ -3,7 +3,7 @@
 import errno
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from maelio.converters.plan import Plan, Region
 from maelio.converters.prepare import prepare
 from maelio.converters.publish import publish
 from maelio.converters.region import Done, Memory, convert_region
+from maelio.converters.remote import discard, staging
 from maelio.converters.source import extent
 from maelio.errors import BadData, MaelioError, NotPermitted
 from maelio.store import Store, open_store, unfinished
@@ -35,8 +36,8 @@ class Progress:
     resumed_regions: int
 
 
-def plan_conversion(sources: Sequence[str | Path], target: str | Path, options: Options = DEFAULTS) -> Plan:
-    """What `convert` would do. Reads headers and coordinates, writes nothing.
+def plan_conversion(sources: object, target: str | Path, options: Options = DEFAULTS) -> Plan:
+    """What `convert` would do. Reads headers and coordinates, writes nothing; but URLs are fetched for it.
 
     Raises:
         BadRequest: the target exists, or the request does not fit the files.
@@ -46,13 +47,16 @@ def plan_conversion(sources: Sequence[str | Path], target: str | Path, options: 
 
 
 def convert(
-    sources: Sequence[str | Path],
+    sources: object,
     target: str | Path,
     options: Options = DEFAULTS,
     *,
     progress: Callable[[Progress], None] | None = None,
 ) -> Store:
-    """Restructure NetCDF files, GRIB files or Zarr groups into a store at `target`.
+    """Restructure NetCDF files, GRIB files, Zarr groups or whatever else xarray opens into a store at `target`.
+
+    `sources`: a path, a pattern, a URL, what CliMetLab loaded, or several of those: see `locate.named`. What is
+    behind URLs is fetched into `target.sources` first, which is removed when the store is there.
 
     The store appears under its name when it is whole. Interrupted or killed before, the same call goes on
     where the last one stopped; what it had written lies in `target.part`.
@@ -69,6 +73,7 @@ def convert(
             done = _run(work.plan, journal, folder, progress or (lambda _: None))
             check_unchanged(work.plan)
             publish(work.plan, work.carried, done, folder, target)
+        discard(staging(target))
     except MaelioError:
         raise
     except OSError as error:

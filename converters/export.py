@@ -7,7 +7,7 @@ written as the floats that they mean: packing them again is exact only by luck.
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from maelio.converters.options import Options
 from maelio.converters.plan import Plan, Region
 from maelio.converters.prepare import Prepared, prepare
 from maelio.converters.region import Memory, examine, read_region
+from maelio.converters.remote import discard, staging
 from maelio.converters.source import FILLS, PACKED, PACKING, Source, Variable
 from maelio.converters.zarrs import is_store
 from maelio.errors import BadData, BadRequest, MaelioError
@@ -32,13 +33,13 @@ from maelio.store import StackedArray, open_store, unfinished
 _KINDS = "fiuSUOT"
 
 
-def plan_export(sources: Sequence[str | Path], target: str | Path, options: Options = DEFAULTS) -> Plan:
+def plan_export(sources: object, target: str | Path, options: Options = DEFAULTS) -> Plan:
     """What `export` would read. Raises: as `export`."""
     return _prepare(sources, Path(target), options).plan
 
 
 def export(
-    sources: Sequence[str | Path],
+    sources: object,
     target: str | Path,
     options: Options = DEFAULTS,
     *,
@@ -62,6 +63,7 @@ def export(
         _write(work, part, progress or (lambda _: None))
         check_unchanged(work.plan)
         os.replace(part, target)
+        discard(staging(target))
     except MaelioError:
         raise
     except OSError as error:
@@ -85,12 +87,12 @@ def describe(plan: Plan, target: str | Path) -> str:
     return "\n".join([*lines, f"one NetCDF4 file {target}, deflate 1 behind a shuffle; 1 thread, {memory}"])
 
 
-def _prepare(sources: Sequence[str | Path], target: Path, options: Options) -> Prepared:
+def _prepare(sources: object, target: Path, options: Options) -> Prepared:
     if target.is_dir():
         raise BadRequest(f"{target} is a folder, wanted the name of a file")
     if target.exists() and not options.overwrite:
         raise BadRequest(f"{target} exists; --overwrite replaces it")
-    work = prepare(sources, None, options)
+    work = prepare(sources, None, options, staging(target))
     if len(work.plan.samples.dimensions) > 1:
         raise BadRequest(
             f"{target}: samples along {options.samples} have no place in a NetCDF file; name one dimension"

@@ -1,6 +1,8 @@
 """One question, asked of whatever format a file has: what is in it, and how are its values read?"""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
@@ -8,8 +10,9 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from maelio.converters import netcdf, zarrs
-from maelio.converters.signature import identify
+from maelio.converters import netcdf, xarrays, zarrs
+from maelio.converters.origin import Located
+from maelio.converters.signature import KnownFormat, Unknown, identify
 from maelio.converters.source import Source, Variable
 from maelio.converters.storage import (
     MOST_AT_ONCE,
@@ -20,10 +23,13 @@ from maelio.converters.storage import (
     Parts,
     Rows,
     Slow,
+    Unreadable,
     read_rows,
     take,
 )
-from maelio.errors import BadData
+from maelio.errors import BadData, BadRequest, Missing
+
+log = logging.getLogger(__name__)
 
 _DECODING = 32  # bytes a value: float64 inside eccodes, the array it returns, both once more, what is shared
 
@@ -33,34 +39,60 @@ def describe(path: Path) -> Source:
 
     Raises:
         NotFound, NotPermitted: there is no such file, or it may not be read.
-        BadData: of no format known here, damaged, or cut short.
+        BadData: nothing here and no engine of xarray reads it, or it is damaged, or cut short.
         Inconsistent: the messages of a GRIB file do not make whole variables.
     """
-    return describe_all([path])[0]
+    return describe_all([Located(path)])[0]
 
 
 def describe_all(
-    paths: Sequence[Path], samples: str | None = None, variables: Sequence[str] | None = None
+    located: Sequence[Located],
+    samples: str | None = None,
+    variables: Sequence[str] | None = None,
+    group: str = "",
 ) -> list[Source]:
-    """`describe` for files that shall make one dataset.
+    """`describe` for files that shall make one dataset, all of them read from the same `group`.
 
     GRIB has no dimensions of its own: which are made, and whether messages miss, depends on the dimension
     `samples` (default: what the files differ in) and on the wanted `variables` (default: all).
+
+    Raises BadRequest: there is no such group, or the format has none.
     """
-    paths = [path.absolute() for path in paths]
-    formats = [identify(path) for path in paths]
+    paths = [each.path.absolute() for each in located]
+    formats = [_identified(path) for path in paths]
     gribs = [path for path, kind in zip(paths, formats, strict=True) if kind == "grib"]
     described = iter(_describe_gribs(gribs, samples, variables))
     sources = []
-    for path, kind in zip(paths, formats, strict=True):
+    for path, kind, each in zip(paths, formats, located, strict=True):
+        if group and kind not in ("netcdf4", "zarr"):
+            raise BadRequest(f"{path} has no group {group!r}: only NetCDF4 and Zarr have groups")
         match kind:
             case "grib":
-                sources.append(next(described))
+                source = next(described)
             case "zarr":
-                sources.append(zarrs.describe(path))
+                source = zarrs.describe(path, group, each.origin)
             case "netcdf3" | "netcdf4" as version:
-                sources.append(netcdf.describe(path, version))
+                source = netcdf.describe(path, version, group)
+            case Unknown() as refusal:
+                source = _describe_unknown(path, refusal)
+        sources.append(replace(source, origin=each.origin))
     return sources
+
+
+def _identified(path: Path) -> KnownFormat | Unknown:
+    try:
+        return identify(path)
+    except Unknown as refusal:
+        return refusal
+
+
+def _describe_unknown(path: Path, refusal: Unknown) -> Source:
+    try:
+        source = xarrays.describe(path)
+    except BadData as error:
+        raise BadData(f"{refusal}; xarray: {xarrays.brief(error.__cause__ or error)}") from error
+    log.warning("%s is read slowly, by an engine of xarray: nothing here knows the format", path)
+    return source
 
 
 def _describe_gribs(
@@ -71,6 +103,14 @@ def _describe_gribs(
     from maelio.converters.grib import describe_all
 
     return describe_all(paths, samples, variables)
+
+
+def check_readable(sources: Sequence[Source], names: Iterable[str]) -> None:
+    """Raises Missing: naming the file, the variable, and what to install so that it can be read."""
+    for source in sources:
+        for name in names:
+            if (variable := source.variables.get(name)) and isinstance(variable.storage, Unreadable):
+                raise Missing(f"{source.path}: variable {name!r}: {variable.storage.reason}")
 
 
 def read_whole(source: Source, names: Iterable[str]) -> dict[str, NDArray[Any]]:
@@ -113,6 +153,8 @@ def read_stored(
             box = {dimension: slice(span.start, span.stop) for dimension, span in spans.items()}
             values = _library(source).read_slowly(source, variable, box)
             out[...] = take(values, {number: part.within_span for number, part in wanted.items()})
+        case Unreadable(reason):
+            raise Missing(reason)
 
 
 def reading_bytes(variable: Variable, axis: int, rows: int) -> int:
@@ -126,7 +168,7 @@ def reading_bytes(variable: Variable, axis: int, rows: int) -> int:
             return max(min(rows * row, MOST_AT_ONCE), row)
         case Messages() as storage:
             return 4 * storage.largest + _DECODING * prod(variable.shape[storage.fields.ndim :])
-        case Held() | Slow():
+        case Held() | Slow() | Unreadable():
             return 2 * rows * row  # around the wanted part, and that part
 
 
@@ -139,4 +181,10 @@ class Library(Protocol):
 
 
 def _library(source: Source) -> Library:
-    return zarrs if source.format == "zarr" else netcdf
+    match source.format:
+        case "zarr":
+            return zarrs
+        case "xarray":
+            return xarrays
+        case _:
+            return netcdf

@@ -1,47 +1,166 @@
 """Where the values of a NetCDF4 file lie: HDF5's chunk tables, read once, so that no worker calls HDF5."""
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from maelio.converters.storage import Chunks, Filter, Rows, Slow, Storage
+from maelio.converters.storage import Chunks, Filter, Rows, Slow, Storage, Unreadable
 from maelio.errors import BadData
 
-log = logging.getLogger(__name__)
+_FILTERS: dict[int, Filter] = {
+    h5py.h5z.FILTER_SHUFFLE: "shuffle",
+    h5py.h5z.FILTER_DEFLATE: "deflate",
+    h5py.h5z.FILTER_FLETCHER32: "fletcher32",
+    32001: "blosc",
+    32015: "zstd",
+}
+_COMPRESSORS: tuple[Filter, ...] = ("deflate", "blosc", "zstd")
+_NAMES = {
+    h5py.h5z.FILTER_SZIP: "szip",
+    h5py.h5z.FILTER_NBIT: "n-bit",
+    h5py.h5z.FILTER_SCALEOFFSET: "scale-offset",
+    307: "bzip2",
+    32000: "lzf",
+    32004: "lz4",
+    32008: "bitshuffle",
+    32013: "zfp",
+    32017: "sz",
+    32018: "fcidecomp",
+    32024: "sz3",
+    32026: "blosc2",
+    32028: "sperr",
+}  # as the HDF Group registered them
+_IN_HDF5PLUGIN = (307, 32004, 32008, 32013, 32017, 32018, 32024, 32026, 32028)
 
-_FILTERS: dict[int, Filter] = {h5py.h5z.FILTER_SHUFFLE: "shuffle", h5py.h5z.FILTER_DEFLATE: "deflate"}
 
+def tables(
+    path: Path, variables: Mapping[str, tuple[str, tuple[int, ...]]]
+) -> dict[str, tuple[np.dtype[Any], Storage]]:
+    """The stored dtype and the place of each variable, `Slow` with the reason where that is not known.
 
-def tables(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[np.dtype[Any], Storage]]:
-    """The stored dtype and the place of each variable in the root group, `Slow` with the reason where unknown.
+    `variables` are the group that each lies in and its shape, as the NetCDF library tells them.
 
-    `shapes` are the variables' shapes as the NetCDF library tells them.
+    Raises BadData: values lie in another file, and that is not there.
     """
     with h5py.File(path, "r") as file:
-        if groups := [name for name, member in file.items() if isinstance(member, h5py.Group)]:
-            log.warning("%s: groups are not read: %s", path, ", ".join(groups))
-        datasets = {name: file.get(f"_nc4_non_coord_{name}", file[name]) for name in shapes}
-        return {name: (dataset.dtype, _storage(dataset, shapes[name])) for name, dataset in datasets.items()}
+        datasets = {name: dataset(file, group, name) for name, (group, _) in variables.items()}
+        return {
+            name: (found.dtype, _storage(path, found, variables[name][1])) for name, found in datasets.items()
+        }
 
 
-def _storage(dataset: h5py.Dataset, shape: tuple[int, ...]) -> Storage:
+def check_types(path: Path, group: str) -> None:
+    """The NetCDF library crashes where it reads floats of other sizes than 4 and 8 bytes.
+
+    Raises BadData: there are such in `group`; or the file is no whole HDF5 file.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            for name, member in file[group or "/"].items():
+                if (
+                    isinstance(member, h5py.Dataset)
+                    and member.dtype.kind == "f"
+                    and member.dtype.itemsize not in (4, 8)
+                ):
+                    raise BadData(
+                        f"{path}: variable {name!r} has dtype {member.dtype}, wanted float32 or float64"
+                    )
+    except OSError as error:
+        raise BadData(f"{path} cannot be opened as NetCDF: {error}") from error
+
+
+def groups(path: Path) -> list[str]:
+    """Paths of all groups that hold variables, without the root: `a`, `a/b`."""
+    found: set[str] = set()
+
+    def look(name: str, member: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(member, h5py.Dataset) and "/" in name:
+            found.add(name.rpartition("/")[0])
+
+    with h5py.File(path, "r") as file:
+        file.visititems(look)
+    return sorted(found)
+
+
+def dataset(file: h5py.File, group: str, name: str) -> h5py.Dataset:
+    """Where the NetCDF library puts a variable: one that is named like a dimension but is none has a prefix."""
+    home = file[group or "/"]
+    return home.get(f"_nc4_non_coord_{name}", home[name])
+
+
+def _storage(path: Path, dataset: h5py.Dataset, shape: tuple[int, ...]) -> Storage:
     if dataset.dtype.kind not in "fiu":
         return Slow(f"dtype {dataset.dtype}")
-    if dataset.shape != shape:
-        return Slow("shorter than its unlimited dimension")
-    if dataset.is_virtual or dataset.external:
-        return Slow("values in other files")
+    _check_other_files(path, dataset)
     properties = dataset.id.get_create_plist()
     numbers = [properties.get_filter(number)[0] for number in range(properties.get_nfilters())]
+    if missing := [number for number in numbers if number not in _FILTERS and not _available(number)]:
+        return Unreadable(_not_installed(missing[0]))
+    if dataset.shape != shape:
+        return Slow("shorter than its unlimited dimension")
+    if dataset.id.get_type() != h5py.h5t.py_create(dataset.dtype, logical=True):
+        return Slow("an HDF5 type that NetCDF does not have", by_h5py=True)
+    if dataset.is_virtual or dataset.external:
+        return Slow("values in other files", by_h5py=True)
     if unknown := [number for number in numbers if number not in _FILTERS]:
-        return Slow(f"HDF5 filter {unknown[0]}")
+        return Slow(f"HDF5 filter {_named(unknown[0])}", by_h5py=True)
+    filters = tuple(_FILTERS[number] for number in numbers)
+    if not _simple(filters):
+        return Slow(f"HDF5 filters {', '.join(filters)}", by_h5py=True)
     if dataset.chunks is None:
         return _contiguous(dataset)
-    return _chunks(dataset, tuple(_FILTERS[number] for number in numbers))
+    return _chunks(dataset, filters)
+
+
+def _simple(filters: Sequence[Filter]) -> bool:
+    """One compressor at most, and a checksum only over what the others made."""
+    return (
+        sum(filters.count(name) for name in _COMPRESSORS) <= 1
+        and filters.count("shuffle") <= 1
+        and "fletcher32" not in filters[:-1]
+    )
+
+
+def _available(number: int) -> bool:
+    """Whether h5py can undo the filter, with the plugins of the package hdf5plugin where that is installed."""
+    if number in _IN_HDF5PLUGIN and find_spec("hdf5plugin") is not None:
+        import_module("hdf5plugin")  # registers its filters with h5py
+    return bool(h5py.h5z.filter_avail(number))
+
+
+def _named(number: int) -> str:
+    return f"{number} ({_NAMES[number]})" if number in _NAMES else str(number)
+
+
+def _not_installed(number: int) -> str:
+    remedy = (
+        "pip install hdf5plugin"
+        if number in _IN_HDF5PLUGIN
+        else "install its plugin where HDF5_PLUGIN_PATH points to"
+    )
+    return f"packed by HDF5 filter {_named(number)}, which is not installed: {remedy}"
+
+
+def _check_other_files(path: Path, dataset: h5py.Dataset) -> None:
+    """HDF5 itself reads values of a file that is missing or short as the fill value."""
+    virtual = [source.file_name for source in dataset.virtual_sources()] if dataset.is_virtual else []
+    for name in {name for name in virtual if name != "." and "%" not in name}:
+        if not (path.parent / name).exists():
+            raise BadData(f"{path}: {dataset.name!r} has values in {name}, which is not there")
+    for name, offset, size in dataset.external or ():
+        other = path.parent / name if (path.parent / name).exists() else Path(name)
+        if not other.exists():
+            raise BadData(f"{path}: {dataset.name!r} has values in {name}, which is not there")
+        wanted = offset + min(size, dataset.nbytes)
+        if other.stat().st_size < wanted:
+            raise BadData(
+                f"{path}: {dataset.name!r} has values in {name}, which has {other.stat().st_size} bytes, wanted {wanted}"
+            )
 
 
 def _contiguous(dataset: h5py.Dataset) -> Storage:

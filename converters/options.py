@@ -19,6 +19,7 @@ class Options:
     `format`: what a shard is: a part of a Zarr array, a tar or a TFRecord file.
     `shard_bytes`, `memory`: bytes of a shard, and the most that all `threads` together may hold. The store does not
     depend on `threads`, so a conversion may be resumed on another machine.
+    `group`: the path of the group to read in NetCDF4 files and Zarr stores (default: their root).
     `select`: the labels to take of a dimension, as `subset` reads them: `{"time": "2000-01:2000-06"}`.
     `reduce`: a dimension in whose place statistics are stored, and which: `{"number": ("mean", "std")}`.
     `dtype`: what 64-bit floats are stored as. `max_error`: how far a stored value of a variable may be off, in its
@@ -40,12 +41,14 @@ class Options:
     reduce: Mapping[str, Sequence[str]] = field(default_factory=dict)
     max_error: Mapping[str, float] = field(default_factory=dict)
     non_finite: Literal["refuse", "allow"] | None = None
+    group: str = ""
 
     def recorded(self) -> dict[str, JsonValue]:
         """What a store says about how it was made; other options do not show in it."""
         return {
             "format": self.format,
             "codec": self.codec,
+            "group": self.group,
             "select": dict(self.select),
             "reduce": {dimension: [*statistics] for dimension, statistics in self.reduce.items()},
             "dtype": self.dtype,

@@ -141,8 +141,9 @@ class Plan:
     def digest(self) -> str:
         """Same digest, same bytes: what a resumed conversion is recognised by."""
         identity = {
-            "sources": [(str(source.path), source.bytes, source.modified_ns) for source in self.sources],
+            "sources": [source.identity for source in self.sources],
             "joined": repr(self.joined),
+            "group": self.options.group,
             "samples": repr(self.samples),
             "parts": sorted(map(repr, self.parts.items())),
             "reduce": sorted(map(repr, self.options.reduce.items())),
@@ -175,7 +176,7 @@ class Plan:
 
     def to_json(self) -> dict[str, JsonValue]:
         return {
-            "sources": [str(source.path) for source in self.sources],
+            "sources": [source.identity[0] for source in self.sources],
             "sample_dimensions": dict(zip(self.samples.dimensions, self.samples.shape, strict=True)),
             "samples": self.samples.count,
             "decoded_bytes": self.bytes,

@@ -9,11 +9,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from maelio.converters.derive import reduced
-from maelio.converters.formats import describe_all, read_whole
+from maelio.converters.formats import check_readable, describe_all, read_whole
+from maelio.converters.locate import named
 from maelio.converters.merge import check_alike, merge_carried
 from maelio.converters.options import Options
 from maelio.converters.plan import Plan
 from maelio.converters.planner import make_plan
+from maelio.converters.remote import located, staging
 from maelio.converters.samples import Samples
 from maelio.converters.selection import is_time, names, sample_dimensions, select
 from maelio.converters.source import Source
@@ -31,8 +33,10 @@ class Prepared:
     carried: dict[str, xr.Variable]
 
 
-def prepare(sources: Sequence[str | Path], target: Path | None, options: Options) -> Prepared:
-    """Read headers and coordinates; nothing is written, and no field value is read. `target`: where a store goes.
+def prepare(sources: object, target: Path | None, options: Options, folder: Path | None = None) -> Prepared:
+    """Read headers and coordinates; no field value is read. `target`: where a store goes.
+
+    Nothing is written but what URLs stand for, into `folder` (default: beside the target).
 
     Raises:
         BadRequest: the target exists, or the request does not fit the files.
@@ -40,14 +44,15 @@ def prepare(sources: Sequence[str | Path], target: Path | None, options: Options
     """
     if target is not None:
         _check_target(target, options)
-    if not sources:
-        raise BadRequest("no source files")
+        folder = staging(target)
     first = None if options.samples is None else names(options.samples)[0]
-    described = describe_all([Path(source) for source in sources], first, options.variables)
+    found = located(named(sources), folder, options.group)
+    described = describe_all(found, first, options.variables, options.group)
     dimensions = sample_dimensions(described[0], options.samples)
     dimension = dimensions[0]
     _check_lengths(described, dimension)
     stacked, others = select(described[0], options.variables, dimensions)
+    check_readable(described, (*stacked, *others))
     check_alike(described, stacked, dimension)
     values = [
         read_whole(source, [name for name in others if name in source.variables]) for source in described

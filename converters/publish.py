@@ -75,8 +75,8 @@ def contents(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done
         },
         attributes=typed(first.attributes),
         sources=tuple(
-            SourceFile(path=str(source.path), bytes=source.bytes, modified_ns=source.modified_ns)
-            for source in plan.sources
+            SourceFile(path=path, bytes=size, modified_ns=modified_ns, etag=etag)
+            for path, size, modified_ns, etag in (source.identity for source in plan.sources)
         ),
         options={**plan.options.recorded(), "variables": [*plan.stacked]},
     )

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from maelio.converters.source import Source, Variable
 from maelio.errors import BadRequest
 
-_POINTERS = ("coordinates", "bounds", "climatology", "grid_mapping", "cell_measures", "formula_terms")
+POINTERS = ("coordinates", "bounds", "climatology", "grid_mapping", "cell_measures", "formula_terms")
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ def auxiliary(variables: Mapping[str, Variable]) -> set[str]:
     """Names that describe other variables: coordinates, bounds, grid mappings (CF 1.11, chapters 4 to 7)."""
     named = {name for name, variable in variables.items() if name in variable.dimensions}
     for variable in variables.values():
-        for pointer in _POINTERS:
+        for pointer in POINTERS:
             named.update(word.rstrip(":") for word in str(variable.attributes.get(pointer, "")).split())
     return named & variables.keys()
 

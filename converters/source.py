@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from maelio.converters.origin import Origin, public
 from maelio.converters.reduction import Statistic
 from maelio.converters.signature import Format
 from maelio.converters.storage import Rows, Slow, Storage
@@ -31,7 +32,10 @@ class Reduced:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Variable:
-    """A variable as the file has it, or as it is made. `decoded` is its dtype after `_FillValue`, `scale_factor` and the like."""
+    """A variable as the file has it, or as it is made. `decoded` is its dtype after `_FillValue`, `scale_factor` and the like.
+
+    `group` is the path of the group it lies in, empty for the root.
+    """
 
     name: str
     dimensions: tuple[str, ...]
@@ -40,6 +44,7 @@ class Variable:
     stored: np.dtype[Any]
     decoded: np.dtype[Any]
     storage: Storage | Reduced
+    group: str = ""
 
     @property
     def held(self) -> "Variable":
@@ -72,7 +77,7 @@ class Variable:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """One file. `variables` keep the file's order."""
+    """One file. `variables` keep the file's order. `origin`: where `path` was fetched from."""
 
     path: Path
     format: Format
@@ -81,6 +86,14 @@ class Source:
     attributes: Mapping[str, Any]
     unlimited: frozenset[str]
     variables: Mapping[str, Variable]
+    origin: Origin | None = None
+
+    @property
+    def identity(self) -> tuple[str, int | None, int | None, str | None]:
+        """Name, bytes, time of change and tag: another one where the content may be another."""
+        if self.origin is None:
+            return str(self.path), self.bytes, self.modified_ns, None
+        return public(self.origin.url), self.origin.bytes, self.origin.modified_ns, self.origin.etag
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -113,7 +126,7 @@ def extent(path: Path) -> tuple[int, int]:
 
 
 def describe_variable(
-    path: Path, name: str, raw: xr.Variable, stored: np.dtype[Any], storage: Storage
+    path: Path, name: str, raw: xr.Variable, stored: np.dtype[Any], storage: Storage, group: str = ""
 ) -> Variable:
     """A variable from what its library opened, not decoded. Raises BadData: its attributes make no sense."""
     try:
@@ -128,4 +141,5 @@ def describe_variable(
         stored=stored,
         decoded=decoded,
         storage=storage,
+        group=group,
     )

@@ -22,7 +22,7 @@ from maelio.converters.rounding import SCRATCH_BYTES, round_within
 from maelio.converters.samples import Box, Samples
 from maelio.converters.source import Reduced, Source, Variable, decode, plain_variable
 from maelio.converters.storage import Chunks, Part, Parts
-from maelio.errors import BadData
+from maelio.errors import BadData, NotFound, NotPermitted
 from maelio.store import StackedArray
 
 Field = NDArray[Any]
@@ -187,7 +187,7 @@ class Feed:
     def fill(self, fd: int, source: Source, rows: range, within: Box, out: Field) -> None:
         """Fill `out` (sample, variable, *rest): `rows` along the samples' first axis, `within` along their others.
 
-        `fd` is the open file. Raises BadData: naming the file and the variable.
+        `fd` is the open file. Raises BadData: naming the file and the variable; NotFound, NotPermitted: a server says so.
         """
         width = prod(map(len, within))
         for first in range(0, len(rows), count := self.rows_at_once or len(rows)):
@@ -208,6 +208,8 @@ class Feed:
             self.chain.run(read, shape, tuple(places))
         except FloatingPointError:
             raise BadData(f"{source.path}: variable {name!r} has values that overflow {out.dtype}") from None
+        except (NotFound, NotPermitted):  # a server's answer, which names all that
+            raise
         except (BadData, OSError, RuntimeError) as error:
             raise BadData(f"{source.path}: variable {name!r}: {error}") from error
 

@@ -14,13 +14,15 @@ from typing import Any, Literal
 
 import deflate
 import numpy as np
-from numcodecs import blosc
+from numcodecs import blosc, zstd
+from numcodecs.fletcher32 import Fletcher32
 from numpy.typing import NDArray
 
+from maelio.codecs import Codec
 from maelio.converters.grib_scan import Scan
 from maelio.errors import BadData
 
-Filter = Literal["shuffle", "deflate"]
+Filter = Literal["shuffle", "deflate", "zstd", "blosc", "fletcher32"]
 
 MOST_AT_ONCE = 16 * 2**20  # bytes of one read: bounds the memory of a strided or chunk-less variable
 _MANY_CUTS = 64
@@ -55,7 +57,18 @@ class Chunks:
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """Read through the file's own library, one thread at a time. `reason` tells the user why."""
+    """Read through the file's own library, one thread at a time. `reason` tells the user why.
+
+    `by_h5py`: in a NetCDF4 file, by h5py, which knows more filters than the NetCDF library.
+    """
+
+    reason: str
+    by_h5py: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """No library that is installed can read it. `reason` says why, and what to install."""
 
     reason: str
 
@@ -98,7 +111,7 @@ class Held:
     values: NDArray[Any]
 
 
-Storage = Rows | Chunks | Slow | Messages | Held
+Storage = Rows | Chunks | Slow | Unreadable | Messages | Held
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,16 +291,34 @@ def _decode(fd: int, storage: Chunks, number: int, dtype: np.dtype[Any]) -> NDAr
     raw: bytes | bytearray = pread(fd, int(storage.sizes[number]), int(storage.offsets[number]))
     size = prod(storage.shape) * dtype.itemsize
     for step in _undo(storage.filters, int(storage.skipped[number])):
-        if step == "deflate":
-            try:
-                raw = deflate.zlib_decompress(raw, size)
-            except deflate.DeflateError as error:
-                raise BadData(f"chunk {number} does not decompress: {error}") from error
-        else:
-            raw = unshuffle(raw, dtype.itemsize)
+        try:
+            raw = _unpack(step, raw, size, dtype.itemsize)
+        except (deflate.DeflateError, RuntimeError, ValueError, MemoryError) as error:
+            raise BadData(f"chunk {number} does not decompress ({step}): {error}") from error
+        except BadData as error:
+            raise BadData(f"chunk {number}: {error}") from error
     if len(raw) != size:
         raise BadData(f"chunk {number} holds {len(raw)} bytes, wanted {size}")
     return np.frombuffer(raw, dtype).reshape(storage.shape)
+
+
+def _unpack(step: Filter, raw: bytes | bytearray, size: int, itemsize: int) -> bytes | bytearray:
+    """Undo one filter on the way to `size` bytes. Zstandard and Blosc chunks are plain frames of those."""
+    match step:
+        case "shuffle":
+            return unshuffle(raw, itemsize)
+        case "deflate":
+            return deflate.zlib_decompress(raw, size)
+        case "zstd":
+            return bytes(zstd.decompress(raw))
+        case "fletcher32":
+            return bytes(Fletcher32().decode(raw))
+        case "blosc":
+            out = bytearray(size)
+            Codec("lz4").decode(
+                memoryview(raw), np.frombuffer(out, np.uint8)
+            )  # a frame names its own compressor
+            return out
 
 
 def _undo(filters: tuple[Filter, ...], skipped: int) -> Iterator[Filter]:

@@ -14,28 +14,44 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
+from maelio.converters.origin import Origin, public
+from maelio.converters.remote import failure
+from maelio.converters.signature import is_zarr
 from maelio.converters.source import Source, Variable, describe_variable, extent
 from maelio.converters.storage import Slow
-from maelio.errors import BadData
+from maelio.errors import BadData, BadRequest
 from maelio.store import open_store
 from maelio.xarray_engine import undecoded
 
 log = logging.getLogger(__name__)
 
 
-def describe(path: Path) -> Source:
-    """Read the group's metadata, and tell which chunks are not there: Zarr reads those as the fill value.
+def describe(path: Path, group: str = "", origin: Origin | None = None) -> Source:
+    """Read the metadata of a group, or of a `group` in it, and tell which chunks are not there.
 
-    Raises BadData: it does not open.
+    Zarr reads those as the fill value. With an `origin`, `path` holds its root metadata alone, and values are
+    read from there.
+
+    Raises BadData: it does not open; BadRequest: there is no such group.
     """
+    if origin is None:
+        path = path / group.strip("/")
+    if not is_zarr(path):
+        raise BadRequest(f"{path} is no Zarr group")
     size, modified_ns = extent(path)
-    with _opened(path) as raw:
+    with _opened(path, origin) as raw:
         variables = {
             str(name): describe_variable(path, str(name), variable, variable.dtype, Slow("Zarr"))
             for name, variable in raw.variables.items()
         }
         attributes = dict(raw.attrs)
-    if not (path / "maelio.json").exists():
+    if origin is not None:
+        if not variables:
+            raise BadData(
+                f"{public(origin.url)}: no arrays; a server that lists no folders needs consolidated metadata"
+            )
+        log.warning("%s: chunks that are missing there read as the fill value", public(origin.url))
+    elif not (path / "maelio.json").exists():
         _tell_missing_chunks(path)
     return Source(
         path=path,
@@ -45,43 +61,62 @@ def describe(path: Path) -> Source:
         attributes=attributes,
         unlimited=frozenset(),
         variables=variables,
+        origin=origin,
     )
 
 
 def read_raw(source: Source, names: Iterable[str]) -> dict[str, NDArray[Any]]:
     """Whole variables, not decoded. Raises BadData: naming the variable that cannot be read."""
-    with _opened(source.path) as raw:
+    with _opened(source.path, source.origin) as raw:
         return {name: _values(source, name, raw.variables[name]) for name in names}
 
 
 def read_slowly(source: Source, variable: Variable, box: Mapping[str, slice]) -> NDArray[Any]:
     """A `box` of one variable, by dimension, not decoded; several threads may read at once."""
-    with _opened(source.path) as raw:
+    with _opened(source.path, source.origin) as raw:
         return _values(source, variable.name, raw.variables[variable.name].isel(box))
 
 
 def _values(source: Source, name: str, variable: xr.Variable) -> NDArray[Any]:
     try:
         values: NDArray[Any] = variable.values
-    except (OSError, RuntimeError, ValueError) as error:
+    except _errors(source.origin) as error:
+        if source.origin is not None:
+            raise failure(source.origin.url, error, f"variable {name!r}") from error
         raise BadData(f"{source.path}: variable {name!r} cannot be read: {error}") from error
     return values
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[xr.Dataset]:
+def _opened(path: Path, origin: Origin | None) -> Iterator[xr.Dataset]:
     try:
         if is_store(path):
             raw = undecoded(open_store(path))
         else:
-            consolidated = (path / ".zmetadata").exists() or bool(_root(path).get("consolidated_metadata"))
+            where = str(path) if origin is None else origin.url
             raw = xr.open_zarr(
-                path, chunks=None, decode_cf=False, consolidated=consolidated, create_default_indexes=False
+                where,
+                chunks=None,
+                decode_cf=False,
+                consolidated=is_consolidated(path),
+                create_default_indexes=False,
             )
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+    except _errors(origin) as error:
+        if origin is not None and not isinstance(error, KeyError | TypeError | ValueError):
+            raise failure(origin.url, error) from error
         raise BadData(f"{path} cannot be opened as Zarr: {str(error).partition(chr(10))[0]}") from error
     with raw:
         yield raw
+
+
+def _errors(origin: Origin | None) -> type[Exception] | tuple[type[Exception], ...]:
+    """What reading raises: behind a URL, whatever the file system likes."""
+    return (OSError, RuntimeError, ValueError, KeyError, TypeError) if origin is None else Exception
+
+
+def is_consolidated(path: Path) -> bool:
+    """Whether the root metadata has that of all arrays. Raises BadData: it is not JSON."""
+    return (path / ".zmetadata").exists() or bool(_root(path).get("consolidated_metadata"))
 
 
 def is_store(path: Path) -> bool:

@@ -259,9 +259,12 @@ class SourceVariable(_Frozen):
 
 
 class SourceFile(_Frozen):
+    """A file or URL that the store was made of; of a URL, what its server said."""
+
     path: str
-    bytes: int
-    modified_ns: int
+    bytes: int | None
+    modified_ns: int | None
+    etag: str | None = None
 
 
 class Contents(_Frozen):

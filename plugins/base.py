@@ -6,7 +6,6 @@ climetlab 0.24 is frozen upstream; what maelio needs of it passes through here.
 import hashlib
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from filelock import FileLock
 from pydantic import JsonValue
 
 from maelio.converters.convert import convert
+from maelio.converters.locate import paths_of
 from maelio.converters.options import Options
 from maelio.errors import BadRequest, NotFound
 from maelio.settings import load_settings
@@ -36,7 +36,7 @@ class Dataset(climetlab.Dataset):  # type: ignore[misc]  # climetlab ships no ty
 
     def files(self) -> tuple[Path, ...]:
         """The files behind the dataset, in order. Raises BadRequest: it is not made of files."""
-        files = tuple(Path(path) for path in _paths(self.source))
+        files = tuple(Path(path) for path in paths_of(self.source))
         if not files:
             raise BadRequest(f"dataset {self.name!r} is not made of files: it cannot be converted")
         return files
@@ -77,15 +77,3 @@ def store_name(name: str, arguments: dict[str, JsonValue], files: tuple[Path, ..
     key = json.dumps([FORMAT, name, arguments, stats], sort_keys=True)
     readable = re.sub(r"[^A-Za-z0-9._-]", "_", name)
     return f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-
-
-def _paths(source: Any) -> Iterator[str]:
-    """The paths of a climetlab source: of the file it is, or of the sources it is made of."""
-    for part in getattr(source, "sources", ()):
-        yield from _paths(part)
-    path = getattr(source, "path", None)
-    match path:
-        case str():
-            yield path
-        case list() | tuple():
-            yield from path

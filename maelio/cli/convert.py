@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def convert(
     sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE", help="NetCDF or GRIB files, Zarr, a store.")
+        list[str],
+        typer.Argument(metavar="SOURCE", help="Files, quoted patterns, URLs, climetlab:NAME?key=value."),
     ],
     store: Annotated[Path, typer.Argument(metavar="STORE", help="The store to write.")],
     samples: Annotated[
@@ -72,6 +73,12 @@ def convert(
     threads: Annotated[
         int | None, typer.Option(metavar="N", help="Workers.", show_default="setting threads, all cores")
     ] = None,
+    group: Annotated[
+        str,
+        typer.Option(
+            metavar="PATH", help="Read this group of NetCDF4 files or Zarr.", show_default="the root"
+        ),
+    ] = "",
     allow_gaps: Annotated[bool, typer.Option("--allow-gaps", help="Accept steps missing in time.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing store.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")] = False,
@@ -100,6 +107,7 @@ def convert(
         shard_bytes=parse_bytes(shard_size),
         memory=settings.memory if memory is None else parse_bytes(memory),
         threads=settings.threads if threads is None else threads,
+        group=group,
         allow_gaps=allow_gaps,
         overwrite=overwrite,
     )

@@ -1,6 +1,5 @@
 """`maelio inspect`, `verify` and `compare`."""
 
-import glob
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -104,7 +103,11 @@ def describe(store: "Store") -> str:
             rows.append((variable, str(unit or ""), *numbers, str(sum(statistics.missing))))
         lines += [columns(rows), ""]
     sources = [
-        (source.path, show_bytes(source.bytes), f"{_time(source.modified_ns):%Y-%m-%d %H:%M:%SZ}")
+        (
+            source.path,
+            "" if source.bytes is None else show_bytes(source.bytes),
+            "" if source.modified_ns is None else f"{_time(source.modified_ns):%Y-%m-%d %H:%M:%SZ}",
+        )
         for source in store.contents.sources
     ]
     return "\n".join([*lines, columns(sources)])
@@ -179,20 +182,26 @@ def compare(
         list[str] | None,
         typer.Option(metavar="VAR=VALUE", help="Accept this much, in the variable's unit. May be repeated."),
     ] = None,
+    group: Annotated[
+        str,
+        typer.Option(
+            metavar="PATH", help="Read this group of NetCDF4 files or Zarr.", show_default="the root"
+        ),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Compare two datasets value by value. Exit code 6 where they differ."""
     from maelio.converters.compare import compare as differences
+    from maelio.converters.locate import named
 
     tolerances = numbers(within or (), "--within")
-    first = [path for text in wanted for path in _matching(text)]
-    second = _matching(found)
-    different = differences(first, second, within=tolerances)
+    first, second = named(wanted), named(found)
+    different = differences(first, second, within=tolerances, group=group)
     if as_json:
         emit(
             {
-                "wanted": first,
-                "found": second,
+                "wanted": [str(name) for name in first],
+                "found": [str(name) for name in second],
                 "within": tolerances,
                 "equal": not different,
                 "differences": [asdict(each) for each in different],
@@ -204,11 +213,6 @@ def compare(
         raise typer.Exit(BadData.exit_code)
     if not as_json:
         typer.echo(f"{found} holds what {', '.join(wanted)} holds")
-
-
-def _matching(text: str) -> list[str]:
-    """The files that a pattern means; a name that is not one, as it is."""
-    return [text] if Path(text).exists() else sorted(glob.glob(text)) or [text]
 
 
 def assignments(texts: Sequence[str], option: str) -> dict[str, str]:

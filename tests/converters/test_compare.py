@@ -180,7 +180,7 @@ def test_bad_requests_and_bad_data_are_told(tmp_path: Path, netcdf: Path, field:
         compare(netcdf, netcdf, within={"t2m": float("nan")})
     with pytest.raises(NotFound, match="no such file"):
         compare(netcdf, tmp_path / "none.nc")
-    with pytest.raises(BadData, match="is a directory, wanted"):
+    with pytest.raises(BadData, match="is a directory, no Zarr group"):
         compare(netcdf, tmp_path)
     bad = write_netcdf(tmp_path / "bad.nc", {"t2m": field}, zlib=True)
     damage(bad, "t2m")

@@ -20,10 +20,9 @@ REFUSED = {  # for a reason that the message gives
     "ref_null_byte_padding_test.nc": "which dimension are the samples",
     "netcdf_dummy_file.nc": "dimension 'time' has no values",
     "test_monotonic_coordinate.nc": "occurs twice",
-    "hdf5_compression_lz4.h5": "undefined filter",
-    "hdf5_mini_lz4.h5": "undefined filter",
     "f03tst_open_mem.nc": "variable 'var2' was never written",
 }
+LZ4 = {"hdf5_compression_lz4.h5", "hdf5_mini_lz4.h5"}  # which the NetCDF library cannot undo
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +66,8 @@ def test_real_netcdf_files_come_back_identical(shared_data: Path, tmp_path: Path
             except MaelioError as error:
                 refused[path.name] = str(error)
                 continue
-            with opened(path) as source, opened(target, engine="maelio") as found:
+            by_h5py = {"engine": "h5netcdf", "phony_dims": "access"} if path.name in LZ4 else {}
+            with opened(path, **by_h5py) as source, opened(target, engine="maelio") as found:
                 xr.testing.assert_identical(found.load(), source.load())
         identical += 1
     unexplained = {name: why for name, why in refused.items() if REFUSED.get(name, "\0") not in why}

@@ -33,7 +33,7 @@ def test_chunks_that_were_never_written_hold_the_fill_value(tmp_path: Path) -> N
         )
         made[2:4, 0:2] = 1
         expected = made[...]
-    dtype, storage = netcdf4.tables(tmp_path / "a.h5", {"x": (6, 4)})["x"]
+    dtype, storage = netcdf4.tables(tmp_path / "a.h5", {"x": ("", (6, 4))})["x"]
     assert isinstance(storage, Chunks)
     out = np.empty((3, 4), np.float32)
     with open(tmp_path / "a.h5", "rb") as opened:
@@ -47,7 +47,7 @@ def test_a_chunk_whose_filters_were_left_out_is_taken_as_it_is(tmp_path: Path) -
     with h5py.File(tmp_path / "a.h5", "w") as file:
         made = file.create_dataset("x", (8,), "f4", chunks=(8,), compression="gzip", shuffle=True)
         made.id.write_direct_chunk((0,), values.tobytes(), filter_mask=0b11)
-    dtype, storage = netcdf4.tables(tmp_path / "a.h5", {"x": (8,)})["x"]
+    dtype, storage = netcdf4.tables(tmp_path / "a.h5", {"x": ("", (8,))})["x"]
     assert isinstance(storage, Chunks)
     out = np.empty(8, np.float32)
     with open(tmp_path / "a.h5", "rb") as opened:
