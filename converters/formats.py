@@ -1,16 +1,18 @@
 """One question, asked of whatever format a file has: what is in it, and how are its values read?"""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from maelio.converters import netcdf, zarrs
+from maelio.converters.problems import Problem, failure, refuse
 from maelio.converters.signature import identify
-from maelio.converters.source import Source, Variable
+from maelio.converters.source import Described, Source, Variable
 from maelio.converters.storage import (
     MOST_AT_ONCE,
     Chunks,
@@ -23,6 +25,7 @@ from maelio.converters.storage import (
     read_rows,
     take,
 )
+from maelio.errors import BadData, NotFound, NotPermitted
 
 _DECODING = 24  # bytes a value inside eccodes: float64 on the way, the array it returns, both once more
 
@@ -35,41 +38,55 @@ def describe(path: Path) -> Source:
         BadData: of no format known here, damaged, or cut short.
         Inconsistent: the messages of a GRIB file do not make whole variables.
     """
-    return describe_all([path])[0]
+    (found,) = describe_all([path])
+    if found.problems or found.source is None:
+        refuse(found.problems)
+    return found.source
 
 
 def describe_all(
-    paths: Sequence[Path], samples: str | None = None, variables: Sequence[str] | None = None
-) -> list[Source]:
-    """`describe` for files that shall make one dataset.
+    paths: Sequence[Path],
+    samples: str | None = None,
+    variables: Sequence[str] | None = None,
+    *,
+    keep_last: bool = False,
+) -> list[Described]:
+    """`describe` for files that shall make one dataset; what is wrong with one of them does not stop the others.
 
     GRIB has no dimensions of its own: which are made, and whether messages miss, depends on the dimension
-    `samples` (default: what the files differ in) and on the wanted `variables` (default: all).
+    `samples` (default: what the files differ in) and on the wanted `variables` (default: all). Of messages that
+    occur twice the first is taken, or the last.
+
+    Raises BadRequest: a wanted variable is not in the first GRIB file.
     """
-    paths = [path.absolute() for path in paths]
-    formats = [identify(path) for path in paths]
-    gribs = [path for path, kind in zip(paths, formats, strict=True) if kind == "grib"]
-    described = iter(_describe_gribs(gribs, samples, variables))
-    sources = []
-    for path, kind in zip(paths, formats, strict=True):
-        match kind:
+    described = {path.absolute(): _describe(path.absolute()) for path in paths}
+    gribs = [path for path, found in described.items() if found is None]
+    if gribs:
+        from maelio.converters import grib  # eccodes takes a quarter of a second to load
+
+        found = grib.describe_all(gribs, samples, variables, keep_last=keep_last)
+        described |= dict(zip(gribs, found, strict=True))
+    return [each for path in paths if (each := described[path.absolute()])]
+
+
+def _describe(path: Path) -> Described | None:
+    """None: it is GRIB, which is described together with others."""
+    try:
+        match identify(path):
             case "grib":
-                sources.append(next(described))
+                return None
             case "zarr":
-                sources.append(zarrs.describe(path))
+                return Described(zarrs.describe(path))
             case "netcdf3" | "netcdf4" as version:
-                sources.append(netcdf.describe(path, version))
-    return sources
+                return Described(netcdf.describe(path, version))
+    except (NotFound, NotPermitted, BadData) as error:
+        return Described(None, (failure(path, error),))
 
 
-def _describe_gribs(
-    paths: Sequence[Path], samples: str | None, variables: Sequence[str] | None
-) -> Sequence[Source]:
-    if not paths:
-        return []
-    from maelio.converters.grib import describe_all
-
-    return describe_all(paths, samples, variables)
+def undecodable(source: Source, names: Iterable[str]) -> Iterator[Problem]:
+    """Those of the variables that no library here can decompress."""
+    if source.format == "netcdf4":
+        yield from netcdf.undecodable(source, names)
 
 
 def read_whole(source: Source, names: Iterable[str]) -> dict[str, NDArray[Any]]:
@@ -92,8 +109,14 @@ def read_stored(
 ) -> None:
     """Fill `out` with values as they are stored: `rows` along `axis`, `parts` along other axes.
 
-    `fd` is the open file. Raises BadData, OSError, RuntimeError: they cannot be read.
+    `fd` is the open file. Dimensions that the source has flipped are read from their last index to the first.
+
+    Raises BadData, OSError, RuntimeError: they cannot be read.
     """
+    turned = [number for number, name in enumerate(variable.dimensions) if name in source.flipped]
+    if turned:
+        out = np.flip(out, tuple(turned))
+        parts = {number: part.mirrored if number in turned else part for number, part in parts.items()}
     wanted = {**parts, axis: Part(variable.shape[axis], (rows,))}
     match variable.along(variable.dimensions[axis]):
         case Rows() | Chunks() as storage:

@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from maelio.converters import netcdf3, netcdf4
+from maelio.converters.problems import Problem, problem
 from maelio.converters.source import Source, Variable, describe_variable, extent
 from maelio.converters.storage import Slow, Storage
 from maelio.errors import BadData
@@ -82,6 +83,38 @@ def read_slowly(source: Source, variable: Variable, box: Mapping[str, slice]) ->
     with open_raw(source.path) as raw:
         values: NDArray[Any] = raw.variables[variable.name].isel(box).values
         return values
+
+
+_decoded: set[int] = set()  # filters of HDF5 that have decoded a value; plug-ins do not come and go
+
+
+def undecodable(source: Source, names: Iterable[str]) -> Iterator[Problem]:
+    """Variables whose HDF5 filter the library does not have: it is asked for one value."""
+    suspects = [
+        (name, variable.storage.filter)
+        for name in names
+        if (variable := source.variables.get(name)) is not None
+        and isinstance(variable.storage, Slow)
+        and variable.storage.filter is not None
+        and variable.storage.filter[0] not in _decoded
+    ]
+    if not suspects:
+        return
+    with open_raw(source.path) as raw:
+        for name, (number, called) in suspects:
+            held = raw.variables[name]
+            if not held.size:
+                continue
+            try:
+                held[(0,) * held.ndim].values  # noqa: B018
+                _decoded.add(number)
+            except (OSError, RuntimeError) as error:
+                reason = str(error).partition("\n")[0]
+                yield problem(
+                    "filter", source.path,
+                    f"is compressed by HDF5 filter {number}{f' ({called})' if called else ''}, which does not decode here: {reason}",
+                    "a filter that this machine's NetCDF library has", variable=name,
+                )  # fmt: skip
 
 
 def _table(

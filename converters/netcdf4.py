@@ -35,9 +35,11 @@ def _storage(dataset: h5py.Dataset, shape: tuple[int, ...]) -> Storage:
     if dataset.is_virtual or dataset.external:
         return Slow("values in other files")
     properties = dataset.id.get_create_plist()
-    numbers = [properties.get_filter(number)[0] for number in range(properties.get_nfilters())]
-    if unknown := [number for number in numbers if number not in _FILTERS]:
-        return Slow(f"HDF5 filter {unknown[0]}")
+    filters = [properties.get_filter(number) for number in range(properties.get_nfilters())]
+    numbers = [number for number, _, _, _ in filters]
+    for number, _, _, name in filters:
+        if number not in _FILTERS:
+            return Slow(f"HDF5 filter {number}", (number, name.decode(errors="replace")))
     if dataset.chunks is None:
         return _contiguous(dataset)
     return _chunks(dataset, tuple(_FILTERS[number] for number in numbers))

@@ -78,7 +78,7 @@ def contents(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done
             SourceFile(path=str(source.path), bytes=source.bytes, modified_ns=source.modified_ns)
             for source in plan.sources
         ),
-        options={**plan.options.recorded(), "variables": [*plan.stacked]},
+        options={**plan.recorded(), "variables": [*plan.stacked]},
     )
 
 
