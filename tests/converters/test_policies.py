@@ -455,6 +455,50 @@ def test_flipped_latitudes_land_where_they_belong(
         np.testing.assert_array_equal(found[name].values, wanted.sel(chosen)[name].values)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"samples": "time,latitude"},
+        {"samples": "time,longitude,latitude"},
+        {"reduce": {"longitude": ("mean",)}},
+    ],
+)
+def test_what_is_flipped_and_filled_is_so_for_any_samples(tmp_path: Path, options: dict[str, Any]) -> None:
+    """Also where latitudes are samples themselves, and where statistics are made of what is missing."""
+    field = np.arange(6 * 4 * 3, dtype=np.float32).reshape(6, 4, 3)
+    latitudes = [60.0, 50, 40, 30]
+    files = [
+        write_netcdf(tmp_path / "a.nc", {"t": field, "u": field}, latitudes=latitudes, zlib=True),
+        write_netcdf(tmp_path / "b.nc", {"t": field[:, ::-1]}, first=6, latitudes=latitudes[::-1], zlib=True),
+    ]
+    part = {"latitude": "50:30"}
+    found = converted(
+        files, {"latitude": "flip", "variable": "fill"}, select=part, shard_bytes=100, **options
+    )
+    wanted = xr.Dataset({"t": (("time", "latitude", "longitude"), np.concatenate([field, field])[:, 1:])})
+    wanted["u"] = wanted.t.where(wanted.time < 6)
+    if "reduce" in options:
+        wanted = wanted.mean("longitude").rename(t="t_mean", u="u_mean")
+    for name, values in wanted.items():
+        np.testing.assert_array_equal(found[name].transpose(*values.dims).values, values.values)
+
+
+def test_an_export_takes_policies_as_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And its dry run lists the problems; how long it takes is not known."""
+    files = lacking(tmp_path)
+    command = ["convert", *map(str, files), str(tmp_path / "x.nc"), "--format", "netcdf"]
+    assert main([*command, "--dry-run"]) == 6
+    assert "--on variable=drop or --on variable=fill takes it" in capsys.readouterr().out
+    assert main([*command, "--on", "variable=fill", "--dry-run", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["format"], shown["estimated_s"], shown["problems"]) == ("netcdf", None, [])
+    assert "b.nc: variable 'u' is missing" in shown["accepted"][0]
+    assert main([*command, "--on", "variable=fill"]) == 0
+    with xr.open_dataset(tmp_path / "x.nc") as found:
+        np.testing.assert_array_equal(found.u.values[:4], FIELD + 50)
+        assert np.isnan(found.u.values[4:]).all()
+
+
 def test_flipped_grib_lands_where_it_belongs(tmp_path: Path) -> None:
     """Messages that scan northward among those that scan southward."""
     values = np.arange(24.0).reshape(4, 6)
