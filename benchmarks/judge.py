@@ -21,7 +21,7 @@ from maelio.store import open_store
 xr.backends.list_engines()  # loads them all, once for the processes that are forked off this one;
 os.environ.pop("ECCODES_ECKIT_GEO", None)  # one of them set it: with it eccodes gives other latitudes
 
-_OPTIONS = Options(allow_gaps=True, non_finite="allow", shard_bytes=2**18)
+_OPTIONS = Options(on={"gap": "allow", "non-finite": "allow"}, shard_bytes=2**18)
 
 
 @dataclass(frozen=True, slots=True)

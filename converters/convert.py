@@ -66,6 +66,7 @@ def convert(
     keep_freed_memory()
     target = Path(target).absolute()
     work = prepare(sources, target, options)
+    tell_accepted(work.plan)
     folder = unfinished(target)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,6 +80,11 @@ def convert(
     except OSError as error:
         raise cannot_write(target, error) from error
     return open_store(target)
+
+
+def tell_accepted(plan: Plan) -> None:
+    for note in plan.accepted:
+        log.warning("%s", note)
 
 
 def _run(plan: Plan, journal: Journal, folder: Path, progress: Callable[[Progress], None]) -> list[Done]:

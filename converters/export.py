@@ -18,7 +18,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from maelio.attributes import restore
-from maelio.converters.convert import DEFAULTS, Progress, cannot_write, check_unchanged
+from maelio.converters.convert import DEFAULTS, Progress, cannot_write, check_unchanged, tell_accepted
+from maelio.converters.dry_run import DryRun, dry_run
 from maelio.converters.options import Options
 from maelio.converters.plan import Plan, Region
 from maelio.converters.prepare import Prepared, prepare
@@ -56,6 +57,7 @@ def export(
     """
     target = Path(target).absolute()
     work = _prepare(sources, target, options)
+    tell_accepted(work.plan)
     part = unfinished(target)
     if part.is_dir():
         raise BadRequest(f"{part} is in the way: it is an unfinished conversion, not a file; move it")
@@ -75,12 +77,25 @@ def export(
     return work.plan
 
 
+def dry_run_export(sources: object, target: str | Path, options: Options = DEFAULTS) -> DryRun:
+    """What `export` would read, and every problem of the sources; it is not known how long it would take.
+
+    Raises BadRequest: as `export`.
+    """
+    _check_target(Path(target), options)
+    found = dry_run(sources, None, options, folder=staging(Path(target)), timed=False)
+    if found.plan:
+        _check_samples(Path(target), found.plan)
+    return found
+
+
 def describe(plan: Plan, target: str | Path) -> str:
     """What `export` would write, in a few lines."""
     lines = [
         f"{len(plan.sources)} file(s), {plan.samples}, {show_bytes(plan.bytes)} decoded: {', '.join(plan.stacked)}"
     ]
     lines += [f"derived: {text}" for text in plan.derived()]
+    lines += [f"accepted: {note}" for note in plan.accepted]
     lines += [f"lossy: {text}" for text in plan.options.lossy()]
     lines += [f"slow: {name} through its own library ({reason})" for name, reason in plan.slow().items()]
     memory = f"at most {show_bytes(plan.worker_bytes)} of memory"
@@ -88,16 +103,24 @@ def describe(plan: Plan, target: str | Path) -> str:
 
 
 def _prepare(sources: object, target: Path, options: Options) -> Prepared:
+    _check_target(target, options)
+    work = prepare(sources, None, options, staging(target))
+    _check_samples(target, work.plan)
+    return work
+
+
+def _check_target(target: Path, options: Options) -> None:
     if target.is_dir():
         raise BadRequest(f"{target} is a folder, wanted the name of a file")
     if target.exists() and not options.overwrite:
         raise BadRequest(f"{target} exists; --overwrite replaces it")
-    work = prepare(sources, None, options, staging(target))
-    if len(work.plan.samples.dimensions) > 1:
+
+
+def _check_samples(target: Path, plan: Plan) -> None:
+    if len(plan.samples.dimensions) > 1:
         raise BadRequest(
-            f"{target}: samples along {options.samples} have no place in a NetCDF file; name one dimension"
+            f"{target}: samples along {plan.options.samples} have no place in a NetCDF file; name one dimension"
         )
-    return work
 
 
 def _write(work: Prepared, path: Path, progress: Callable[[Progress], None]) -> None:

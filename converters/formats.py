@@ -1,19 +1,21 @@
 """One question, asked of whatever format a file has: what is in it, and how are its values read?"""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from maelio.converters import netcdf, xarrays, zarrs
 from maelio.converters.origin import Located
+from maelio.converters.problems import Problem, failure, problem, refuse
 from maelio.converters.signature import KnownFormat, Unknown, identify
-from maelio.converters.source import Source, Variable
+from maelio.converters.source import Described, Source, Variable
 from maelio.converters.storage import (
     MOST_AT_ONCE,
     Chunks,
@@ -27,7 +29,7 @@ from maelio.converters.storage import (
     read_rows,
     take,
 )
-from maelio.errors import BadData, BadRequest, Missing
+from maelio.errors import BadData, BadRequest, Missing, NotFound, NotPermitted
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,10 @@ def describe(path: Path) -> Source:
         BadData: nothing here and no engine of xarray reads it, or it is damaged, or cut short.
         Inconsistent: the messages of a GRIB file do not make whole variables.
     """
-    return describe_all([Located(path)])[0]
+    (found,) = describe_all([Located(path)])
+    if found.problems or found.source is None:
+        refuse(found.problems)
+    return found.source
 
 
 def describe_all(
@@ -50,33 +55,48 @@ def describe_all(
     samples: str | None = None,
     variables: Sequence[str] | None = None,
     group: str = "",
-) -> list[Source]:
-    """`describe` for files that shall make one dataset, all of them read from the same `group`.
+    *,
+    keep_last: bool = False,
+) -> list[Described]:
+    """`describe` for files that shall make one dataset; what is wrong with one of them does not stop the others.
 
-    GRIB has no dimensions of its own: which are made, and whether messages miss, depends on the dimension
-    `samples` (default: what the files differ in) and on the wanted `variables` (default: all).
+    All are read from the same `group`. GRIB has no dimensions of its own: which are made, and whether messages
+    miss, depends on the dimension `samples` (default: what the files differ in) and on the wanted `variables`
+    (default: all). Of messages that occur twice the first is taken, or the last.
 
-    Raises BadRequest: there is no such group, or the format has none.
+    Raises BadRequest: there is no such group, or the format has none; a variable is not in the first GRIB file.
     """
-    paths = [each.path.absolute() for each in located]
-    formats = [_identified(path) for path in paths]
-    gribs = [path for path, kind in zip(paths, formats, strict=True) if kind == "grib"]
-    described = iter(_describe_gribs(gribs, samples, variables))
-    sources = []
-    for path, kind, each in zip(paths, formats, located, strict=True):
+    described = [_describe(each, group) for each in located]
+    gribs = [each.path.absolute() for each, found in zip(located, described, strict=True) if found is None]
+    of_gribs = iter(_describe_gribs(gribs, samples, variables, keep_last=keep_last))
+    whole = (next(of_gribs) if found is None else found for found in described)
+    return [_with_origin(found, each) for found, each in zip(whole, located, strict=True)]
+
+
+def _describe(located: Located, group: str) -> Described | None:
+    """None: it is GRIB, which is described together with others."""
+    path = located.path.absolute()
+    try:
+        kind = _identified(path)
         if group and kind not in ("netcdf4", "zarr"):
             raise BadRequest(f"{path} has no group {group!r}: only NetCDF4 and Zarr have groups")
         match kind:
             case "grib":
-                source = next(described)
+                return None
             case "zarr":
-                source = zarrs.describe(path, group, each.origin)
+                return Described(zarrs.describe(path, group, located.origin))
             case "netcdf3" | "netcdf4" as version:
-                source = netcdf.describe(path, version, group)
+                return Described(netcdf.describe(path, version, group))
             case Unknown() as refusal:
-                source = _describe_unknown(path, refusal)
-        sources.append(replace(source, origin=each.origin))
-    return sources
+                return Described(_describe_unknown(path, refusal))
+    except (NotFound, NotPermitted, BadData) as error:
+        return Described(None, (failure(path, error),))
+
+
+def _with_origin(found: Described, located: Located) -> Described:
+    return (
+        found if found.source is None else replace(found, source=replace(found.source, origin=located.origin))
+    )
 
 
 def _identified(path: Path) -> KnownFormat | Unknown:
@@ -96,21 +116,21 @@ def _describe_unknown(path: Path, refusal: Unknown) -> Source:
 
 
 def _describe_gribs(
-    paths: Sequence[Path], samples: str | None, variables: Sequence[str] | None
-) -> Sequence[Source]:
+    paths: Sequence[Path], samples: str | None, variables: Sequence[str] | None, *, keep_last: bool
+) -> Sequence[Described]:
     if not paths:
         return []
-    from maelio.converters.grib import describe_all
+    from maelio.converters import grib  # eccodes takes a quarter of a second to load
 
-    return describe_all(paths, samples, variables)
+    return grib.describe_all(paths, samples, variables, keep_last=keep_last)
 
 
-def check_readable(sources: Sequence[Source], names: Iterable[str]) -> None:
-    """Raises Missing: naming the file, the variable, and what to install so that it can be read."""
-    for source in sources:
-        for name in names:
-            if (variable := source.variables.get(name)) and isinstance(variable.storage, Unreadable):
-                raise Missing(f"{source.path}: variable {name!r}: {variable.storage.reason}")
+def undecodable(source: Source, names: Iterable[str]) -> Iterator[Problem]:
+    """Those of the variables that no library here can decompress; each says what to install."""
+    for name in names:
+        if (variable := source.variables.get(name)) and isinstance(variable.storage, Unreadable):
+            found = problem("filter", source.path, f"is {variable.storage.reason}", variable=name)
+            yield replace(found, kind=Missing)
 
 
 def read_whole(source: Source, names: Iterable[str]) -> dict[str, NDArray[Any]]:
@@ -136,8 +156,14 @@ def read_stored(
 ) -> None:
     """Fill `out` with values as they are stored: `rows` along `axis`, `parts` along other axes.
 
-    `fd` is the open file. Raises BadData, OSError, RuntimeError: they cannot be read.
+    `fd` is the open file. Dimensions that the source has flipped are read from their last index to the first.
+
+    Raises BadData, OSError, RuntimeError: they cannot be read.
     """
+    turned = [number for number, name in enumerate(variable.dimensions) if name in source.flipped]
+    if turned:
+        out = np.flip(out, tuple(turned))
+        parts = {number: part.mirrored if number in turned else part for number, part in parts.items()}
     wanted = {**parts, axis: Part(variable.shape[axis], (rows,))}
     match variable.along(variable.dimensions[axis]):
         case Rows() | Chunks() as storage:

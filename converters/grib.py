@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maelio.converters.decoder import decoder
-from maelio.converters.grib_cube import LEVEL, NUMBER, STEP, TIME, Cube, Message, arrange
+from maelio.converters.grib_cube import LEVEL, NUMBER, STEP, TIME, Asked, Cube, Message, arrange
 from maelio.converters.grib_headers import Facts, Grid
 from maelio.converters.grib_walk import Header, walk
 from maelio.converters.messages import read_message
-from maelio.converters.source import Source, Variable
+from maelio.converters.problems import Problem, failure
+from maelio.converters.source import Described, Source, Variable
 from maelio.converters.storage import Held, Messages
-from maelio.errors import BadData
+from maelio.errors import BadData, BadRequest
 
 _SECONDS = {"units": "seconds since 1970-01-01T00:00:00", "calendar": "proleptic_gregorian"}
 _COORDINATES: Mapping[str, Mapping[str, str]] = {
@@ -86,17 +87,43 @@ class _Index:
     grids: tuple[Grid, ...]
 
 
-def describe_all(paths: Sequence[Path], samples: str | None, variables: Sequence[str] | None) -> list[Source]:
+def describe_all(
+    paths: Sequence[Path], samples: str | None, variables: Sequence[str] | None, *, keep_last: bool
+) -> list[Described]:
     """Files that shall make one dataset, drawn from along `samples`: by default, along what they differ in.
 
-    Raises:
-        BadRequest: a wanted variable is not there.
-        BadData: damaged, cut short, or of a kind that eccodes does not know.
-        Inconsistent: the messages of a file do not make whole variables.
+    Of messages that occur twice the first is taken, or the last. Problems are those of the messages: damaged,
+    cut short, of a kind that eccodes does not know, or without the ones that make whole variables.
+
+    Raises BadRequest: a wanted variable is not in the first file.
     """
-    indexes = [_index(path) for path in paths]
-    along = samples or _samples([index.messages for index in indexes])
-    return [_source(index, along, variables) for index in indexes]
+    indexes = [_index_or_problem(path) for path in paths]
+    whole = [index for index in indexes if isinstance(index, _Index)]
+    along = samples or _samples([index.messages for index in whole])
+    asked = Asked(along, variables, keep_last)
+    return [
+        _described(index, asked, first=index is whole[0])
+        if isinstance(index, _Index)
+        else Described(None, (index,))
+        for index in indexes
+    ]
+
+
+def _index_or_problem(path: Path) -> "_Index | Problem":
+    try:
+        return _index(path)
+    except BadData as error:
+        return failure(path, error)
+
+
+def _described(index: _Index, asked: Asked, *, first: bool) -> Described:
+    found = arrange(index.path, index.messages, [str(grid) for grid in index.grids], asked)
+    for name in asked.variables or () if first else ():
+        if name not in found.names:
+            raise BadRequest(f"{index.path}: no variable {name!r}; there are {', '.join(found.names)}")
+    if not found.cubes:
+        return Described(None, found.problems)
+    return Described(_source(index, found.cubes, asked.samples), found.problems)
 
 
 def _samples(files: Sequence[Sequence[Message]]) -> str:
@@ -147,8 +174,7 @@ def _ask(
     return facts, number
 
 
-def _source(index: _Index, samples: str, wanted: Sequence[str] | None) -> Source:
-    cubes = arrange(index.path, index.messages, [str(grid) for grid in index.grids], samples, wanted)
+def _source(index: _Index, cubes: Sequence[Cube], samples: str) -> Source:
     grid = index.grids[cubes[0].members[0].grid]
     coordinates: dict[str, Variable] = {}
     fields: dict[str, Variable] = {}

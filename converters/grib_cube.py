@@ -10,17 +10,17 @@ Pure: nothing here opens a file. An axis of one value is a scalar, except the on
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maelio.converters.grib_headers import Facts
+from maelio.converters.problems import Problem, problem
 from maelio.converters.storage import Field
-from maelio.errors import BadRequest, Inconsistent
 
 DIRECTION, FREQUENCY, LEVEL, NUMBER, STEP, TIME = (
     "directionNumber", "frequencyNumber", "level", "number", "step", "time",
@@ -60,7 +60,7 @@ class Cube:
     """A variable: its axes by what they are, each with the coordinate that holds it, and its messages.
 
     `coordinates` are all that it has; `dimensions` are those of them with more than one value, or with samples.
-    Shape: `fields` is an object array of `Field` over `dimensions`.
+    Shape: `fields` is an object array of `Field` over `dimensions`, None where a message is missing.
     """
 
     name: str
@@ -75,35 +75,51 @@ class Cube:
         return self.members[0].facts
 
 
-def arrange(
-    path: Path,
-    messages: Sequence[Message],
-    grids: Sequence[str],
-    samples: str,
-    wanted: Sequence[str] | None,
-) -> list[Cube]:
-    """The variables of a file by name, none with a hole. `samples` is the coordinate that samples are drawn from.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of files: the coordinate to draw samples from, the variables (default: all), and which of
+    two messages for one place to take."""
 
-    Raises:
-        BadRequest: a wanted variable is not there.
-        Inconsistent: naming the variable, where a message is missing or occurs twice, or where variables differ
-            in their samples or their grid.
-    """
-    groups = _named(
-        [part for group in _groups(_in_order(messages)) for part in _told_apart(path, group)], grids
-    )
-    if wanted is not None:
-        for name in wanted:
-            if name not in groups:
-                raise BadRequest(f"{path}: no variable {name!r}; there are {', '.join(sorted(groups))}")
-        groups = {name: group for name, group in groups.items() if name in wanted}
-    _one_grid(path, groups, grids)
+    samples: str
+    variables: Sequence[str] | None = None
+    keep_last: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arranged:
+    """The variables of a file by name, as they are if what is wrong with them is accepted. `names` are all there."""
+
+    cubes: tuple[Cube, ...]
+    names: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+
+def arrange(path: Path, messages: Sequence[Message], grids: Sequence[str], asked: Asked) -> Arranged:
+    """Variables out of messages. What is wrong: a message is missing or occurs twice, variables differ in their
+    samples or their grid; in the last case there are no variables."""
+    groups = _named([part for group in _groups(_in_order(messages)) for part in _told_apart(group)], grids)
+    names = tuple(sorted(groups))
+    if asked.variables is not None:
+        groups = {name: group for name, group in groups.items() if name in asked.variables}
+    if not groups:
+        none = problem(
+            "grid", path, f"has none of the variables {', '.join(asked.variables or ())}", "one or more"
+        )
+        return Arranged((), names, (none,))
+    problems = [each for name in sorted(groups) for each in _doubles(path, name, groups[name])]
+    groups = {name: _once(group, asked.keep_last) for name, group in groups.items()}
+    if (other := _other_grid(path, groups, grids)) is not None:
+        return Arranged((), names, (*problems, other))
     axes = {name: _axes(group) for name, group in groups.items()}
-    for name, group in groups.items():
-        _whole(path, name, group, axes[name])
+    problems += [each for name, group in groups.items() for each in _holes(path, name, group, axes[name])]
+    sampled = _sample_axes(groups, _coordinates(groups, axes), asked.samples)
+    problems += _other_samples(path, groups, axes, sampled, asked.samples)
+    axes = _with_all_samples(axes, sampled, asked.samples)
     coordinates = _coordinates(groups, axes)
-    _same_samples(path, groups, axes, coordinates, samples)
-    return [_cube(name, groups[name], axes[name], coordinates[name], samples) for name in sorted(groups)]
+    cubes = tuple(
+        _cube(name, groups[name], axes[name], coordinates[name], asked.samples) for name in sorted(groups)
+    )
+    return Arranged(cubes, names, tuple(problems))
 
 
 def _in_order(messages: Iterable[Message]) -> list[Message]:
@@ -122,28 +138,43 @@ def _groups(messages: Iterable[Message]) -> list[list[Message]]:
     return list(groups.values())
 
 
-def _told_apart(path: Path, group: list[Message]) -> Iterator[list[Message]]:
-    """A group, in parts where two of its messages have one place and something known tells them apart.
-
-    Raises Inconsistent: nothing does.
-    """
+def _told_apart(group: list[Message]) -> Iterator[list[Message]]:
+    """A group, in parts where two of its messages have one place and something known tells them apart."""
     seen: dict[Place, Message] = {}
     for message in group:
-        place = _place(message)
-        other = seen.setdefault(place, message)
+        other = seen.setdefault(_place(message), message)
         if other is message:
             continue
         first, second = sorted((other, message), key=lambda found: found.field.number)
         for key in (*first.facts.telling, *second.facts.telling):
             if first.facts.telling.get(key) != second.facts.telling.get(key):
                 for part in _by(group, key):
-                    yield from _told_apart(path, part)
+                    yield from _told_apart(part)
                 return
-        raise Inconsistent(
-            f"{path}: variable {first.facts.name!r} has messages {first.field.number} and {second.field.number} "
-            f"for the same {_show(message.at(), message.facts.level_type)}, wanted one"
-        )
     yield group
+
+
+def _doubles(path: Path, name: str, group: Sequence[Message]) -> Iterator[Problem]:
+    """Messages for one place that nothing tells apart."""
+    for same in _by_place(group).values():
+        if len(same) > 1:
+            numbers = " and ".join(str(message.field.number) for message in same)
+            place = _show(same[0].at(), same[0].facts.level_type)
+            yield problem(
+                "duplicate", path, f"has messages {numbers} for the same {place}", "one", variable=name
+            )
+
+
+def _once(group: Sequence[Message], keep_last: bool) -> list[Message]:
+    return [same[-1 if keep_last else 0] for same in _by_place(group).values()]
+
+
+def _by_place(group: Sequence[Message]) -> dict[Place, list[Message]]:
+    """In the order of the file where there are several."""
+    places: dict[Place, list[Message]] = defaultdict(list)
+    for message in group:
+        places[_place(message)].append(message)
+    return {place: sorted(same, key=lambda found: found.field.number) for place, same in places.items()}
 
 
 def _by(group: Sequence[Message], key: str) -> list[list[Message]]:
@@ -199,7 +230,7 @@ def _labels(group: Sequence[Message], keys: Iterable[str], grids: Sequence[str])
     return labels
 
 
-def _one_grid(path: Path, groups: Mapping[str, list[Message]], grids: Sequence[str]) -> None:
+def _other_grid(path: Path, groups: Mapping[str, list[Message]], grids: Sequence[str]) -> Problem | None:
     first: tuple[str, Message] | None = None
     for name in sorted(groups):
         for message in groups[name]:
@@ -208,11 +239,15 @@ def _one_grid(path: Path, groups: Mapping[str, list[Message]], grids: Sequence[s
                 fitting = [
                     name for name in sorted(groups) if {m.grid for m in groups[name]} == {first[1].grid}
                 ]
-                hint = f"; --variables {','.join(fitting)} takes one grid" if fitting else ""
-                raise Inconsistent(
-                    f"{path}: variable {name!r} lies on the grid {grids[message.grid]} (message {message.field.number}), "
-                    f"{first[0]!r} on {grids[first[1].grid]} (message {first[1].field.number}), wanted one grid{hint}"
-                )
+                found = problem(
+                    "grid", path,
+                    f"lies on the grid {grids[message.grid]} (message {message.field.number}), {first[0]!r} on "
+                    f"{grids[first[1].grid]} (message {first[1].field.number})",
+                    "one grid", variable=name,
+                )  # fmt: skip
+                hint = f"--variables {','.join(fitting)} takes one grid" if fitting else None
+                return replace(found, hint=hint)
+    return None
 
 
 def _axes(group: Sequence[Message]) -> dict[str, tuple[float, ...]]:
@@ -225,20 +260,19 @@ def _axes(group: Sequence[Message]) -> dict[str, tuple[float, ...]]:
     return {axis: tuple(sorted(values, reverse=axis == LEVEL and down)) for axis, values in found.items()}
 
 
-def _whole(path: Path, name: str, group: Sequence[Message], axes: Mapping[str, tuple[float, ...]]) -> None:
+def _holes(
+    path: Path, name: str, group: Sequence[Message], axes: Mapping[str, tuple[float, ...]]
+) -> Iterator[Problem]:
     wanted = int(np.prod([len(values) for values in axes.values()]))
     if len(group) == wanted:
         return
     there = {_place(message) for message in group}
-    shape = [len(values) for values in axes.values()]
-    for index in np.ndindex(*shape):
-        place = {axis: values[at] for at, (axis, values) in zip(index, axes.items(), strict=True)}
-        if tuple(place.values()) not in there:
-            sizes = " x ".join(f"{len(values)} {axis}" for axis, values in axes.items() if len(values) > 1)
-            raise Inconsistent(
-                f"{path}: variable {name!r} has {len(group)} messages, wanted {wanted} ({sizes}): there is none for "
-                f"{_show(place, group[0].facts.level_type)}"
-            )
+    place = next(place for place in product(*axes.values()) if place not in there)
+    shown = _show(dict(zip(axes, place, strict=True)), group[0].facts.level_type)
+    sizes = " x ".join(f"{len(values)} {axis}" for axis, values in axes.items() if len(values) > 1)
+    yield problem(
+        "messages", path, f"has {len(group)} messages", f"{wanted} ({sizes}): there is none for {shown}", variable=name
+    )  # fmt: skip
 
 
 def _coordinates(
@@ -268,30 +302,54 @@ def _coordinates(
     }
 
 
-def _same_samples(
+def _sample_axes(
+    groups: Mapping[str, list[Message]], coordinates: Mapping[str, Mapping[str, str]], samples: str
+) -> dict[str, str | None]:
+    """The axis of each variable that samples are drawn from."""
+    return {
+        name: next((axis for axis, found in coordinates[name].items() if _base(found, samples)), None)
+        for name in sorted(groups)
+    }
+
+
+def _other_samples(
     path: Path,
     groups: Mapping[str, list[Message]],
     axes: Mapping[str, Mapping[str, tuple[float, ...]]],
-    coordinates: Mapping[str, Mapping[str, str]],
+    sampled: Mapping[str, str | None],
     samples: str,
-) -> None:
+) -> Iterator[Problem]:
     """Every variable has every sample: one that ends early is a hole, not another dimension."""
-    having: dict[str, tuple[float, ...]] = {}
-    for name in sorted(groups):
-        axis = next((axis for axis, found in coordinates[name].items() if _base(found, samples)), None)
-        having[name] = axes[name][axis] if axis else ()
+    having = {name: axes[name][axis] if axis else () for name, axis in sampled.items()}
     model = max(sorted(having), key=lambda name: len(having[name]))
-    fitting = [name for name, values in having.items() if values == having[model]]
+    everything = {value for values in having.values() for value in values}
+    fitting = [name for name, values in having.items() if {*values} == everything]
     for name, values in having.items():
-        if values != having[model]:
-            missing = next((value for value in having[model] if value not in values), None)
-            what = (
-                "another " + samples if missing is None else f"none for {_show({samples: missing}, samples)}"
-            )
-            raise Inconsistent(
-                f"{path}: variable {name!r} has {len(values)} of the {len(having[model])} values of {samples} that "
-                f"{model!r} has, {what}; --variables {','.join(fitting)} takes those that fit"
-            )
+        missing = sorted(everything - {*values})
+        if missing:
+            whose = f"that {model!r} has" if len(everything) == len(having[model]) else "that there are"
+            found = problem(
+                "messages", path, f"has {len(values)} of the {len(everything)} values of {samples} {whose}",
+                f"all, there is none for {_show({samples: missing[0]}, samples)}",
+                variable=name, but=() if sampled[name] else ["fill"],
+            )  # fmt: skip
+            hint = f"--variables {','.join(fitting)} takes those that fit" if fitting else None
+            yield replace(found, hint=hint)
+
+
+def _with_all_samples(
+    axes: Mapping[str, dict[str, tuple[float, ...]]], sampled: Mapping[str, str | None], samples: str
+) -> dict[str, dict[str, tuple[float, ...]]]:
+    """The axes as they are when every variable has every sample; levels of pressure from the ground up."""
+    everything = {value for name, axis in sampled.items() if axis for value in axes[name][axis]}
+    down = any(_base(samples, kind) for kind in _DECREASING)
+    extended = {}
+    for name, own in axes.items():
+        axis = sampled[name]
+        if axis:
+            own = {**own, axis: tuple(sorted(everything, reverse=down))}
+        extended[name] = own
+    return extended
 
 
 def _base(coordinate: str, samples: str) -> bool:

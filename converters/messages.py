@@ -18,7 +18,7 @@ _BEHIND = bytes(4096)
 
 
 def read_messages(fd: int, storage: Messages, parts: Parts, out: NDArray[Any]) -> None:
-    """Fill `out`, the variable's shape with `parts` along some of its axes; missing values become NaN.
+    """Fill `out`, the variable's shape with `parts` along some of its axes; missing values and messages become NaN.
 
     Messages of which nothing is wanted are not read; of others all is decoded, and what is not wanted thrown away.
 
@@ -31,8 +31,8 @@ def read_messages(fd: int, storage: Messages, parts: Parts, out: NDArray[Any]) -
         within[axis].size if axis in within else size for axis, size in enumerate(out.shape[leading:])
     )
     for place in np.ndindex(fields.shape):
-        field: Field = fields[place]  # type: ignore[assignment]
-        out[place] = take(_read_field(fd, field, storage.scan, grid), within)
+        field: Field | None = fields[place]  # type: ignore[assignment]
+        out[place] = np.nan if field is None else take(_read_field(fd, field, storage.scan, grid), within)
 
 
 def _read_field(fd: int, field: Field, scan: Scan, shape: tuple[int, ...]) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import JsonValue
 
 from maelio.codecs import CodecName
+from maelio.converters.policies import Action, Subject, policies
 from maelio.store import Container
 
 
@@ -23,8 +24,10 @@ class Options:
     `select`: the labels to take of a dimension, as `subset` reads them: `{"time": "2000-01:2000-06"}`.
     `reduce`: a dimension in whose place statistics are stored, and which: `{"number": ("mean", "std")}`.
     `dtype`: what 64-bit floats are stored as. `max_error`: how far a stored value of a variable may be off, in its
-    unit; without it, and but for `dtype`, nothing is lost. `non_finite`: NaN means missing and is taken, infinite values are refused;
-    `refuse` refuses both, `allow` takes both.
+    unit; without it, and but for `dtype`, nothing is lost. `on`: what is done about problems of the sources, as `policies` has
+    it; all others are refused.
+
+    Raises BadRequest: `on` has what is not in the table of policies.
     """
 
     samples: str | None = None
@@ -34,14 +37,16 @@ class Options:
     shard_bytes: int = 64 * 2**20
     memory: int = 2 * 2**30
     threads: int = 2
-    allow_gaps: bool = False
     overwrite: bool = False
     select: Mapping[str, str] = field(default_factory=dict)
     dtype: Literal["float32"] | None = None
     reduce: Mapping[str, Sequence[str]] = field(default_factory=dict)
     max_error: Mapping[str, float] = field(default_factory=dict)
-    non_finite: Literal["refuse", "allow"] | None = None
     group: str = ""
+    on: Mapping[Subject, Action] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        policies(dict(self.on.items()))
 
     def recorded(self) -> dict[str, JsonValue]:
         """What a store says about how it was made; other options do not show in it."""
@@ -53,6 +58,7 @@ class Options:
             "reduce": {dimension: [*statistics] for dimension, statistics in self.reduce.items()},
             "dtype": self.dtype,
             "max_error": dict(self.max_error),
+            "on": {str(subject): action for subject, action in self.on.items()},
         }
 
     def lossy(self) -> list[str]:

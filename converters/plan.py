@@ -78,7 +78,8 @@ class Plan:
     """All that a conversion will do. `levels` names the vertical dimension of an array, where it has one.
 
     `joined` are the rows of the files along the first of the samples' dimensions; `parts` are what is taken of
-    others, where it is not everything.
+    others, where it is not everything. `accepted`: problems of the sources that a policy takes, and what is done about
+    each, a line each.
     """
 
     joined: Joined
@@ -88,6 +89,7 @@ class Plan:
     levels: Mapping[str, str | None]
     options: Options
     parts: Mapping[str, Part] = field(default_factory=dict)
+    accepted: tuple[str, ...] = ()
 
     @property
     def regions(self) -> tuple[Region, ...]:
@@ -141,7 +143,10 @@ class Plan:
     def digest(self) -> str:
         """Same digest, same bytes: what a resumed conversion is recognised by."""
         identity = {
-            "sources": [source.identity for source in self.sources],
+            "sources": [
+                (source.identity, sorted(source.flipped), sorted(source.absent)) for source in self.sources
+            ],
+            "messages": self.options.on.get("duplicate"),
             "joined": repr(self.joined),
             "group": self.options.group,
             "samples": repr(self.samples),
@@ -174,6 +179,10 @@ class Plan:
     def stacked(self) -> tuple[str, ...]:
         return tuple(name for array in self.arrays for name in array.variables)
 
+    def recorded(self) -> dict[str, JsonValue]:
+        """The options, and what was accepted: what a store says about how it was made."""
+        return {**self.options.recorded(), "accepted": [*self.accepted]}
+
     def to_json(self) -> dict[str, JsonValue]:
         return {
             "sources": [source.identity[0] for source in self.sources],
@@ -181,7 +190,7 @@ class Plan:
             "samples": self.samples.count,
             "decoded_bytes": self.bytes,
             "peak_bytes": self.peak_bytes,
-            **self.options.recorded(),
+            **self.recorded(),
             "arrays": [
                 {
                     "name": array.name,
@@ -211,6 +220,7 @@ class Plan:
             lines.append(f"    chunk {array.chunk_shape} of {show_bytes(array.chunk_bytes)}")
             lines.append(f"    {array.shards} shard(s) of {shard}")
         lines += [f"derived: {text}" for text in self.derived()]
+        lines += [f"accepted: {note}" for note in self.accepted]
         if lossy := self.options.lossy():
             lines.append(f"lossy: {'; '.join(lossy)}")
         lines += [f"slow: {name} through its own library ({reason})" for name, reason in self.slow().items()]

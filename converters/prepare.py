@@ -1,28 +1,39 @@
-"""Look at the sources and decide: what will be stacked, in which order, and what is carried along as it is."""
+"""Look at the sources and decide: what will be stacked, in which order, and what is carried along as it is.
+
+describe    each file alone: is it whole, what does it hold
+compare     each file with the first: variables, grid, calendar; a policy may leave it out, fill, flip or convert
+line up     all rows by time: double, unsorted, far apart
+plan        what is left
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from maelio.converters.calendars import clock
 from maelio.converters.derive import reduced
-from maelio.converters.formats import check_readable, describe_all, read_whole
+from maelio.converters.formats import describe_all
 from maelio.converters.locate import named
-from maelio.converters.merge import check_alike, merge_carried
+from maelio.converters.members import Member, Wanted, take_part, wanted_of
+from maelio.converters.merge import additional, merge_carried
 from maelio.converters.options import Options
 from maelio.converters.plan import Plan
 from maelio.converters.planner import make_plan
+from maelio.converters.problems import Problem, Verdicts, refuse
 from maelio.converters.remote import located, staging
 from maelio.converters.samples import Samples
-from maelio.converters.selection import is_time, names, sample_dimensions, select
+from maelio.converters.selection import is_time, names
 from maelio.converters.source import Source
 from maelio.converters.subset import part, runs, subset
-from maelio.converters.times import Joined, check_times, in_step, line_up
+from maelio.converters.times import Joined, Line, disorder, gaps, line_up, settle
 from maelio.errors import BadData, BadRequest
 from maelio.store import may_be_store
+
+Readable = tuple[Source, tuple[Problem, ...]]  # and what is known to be wrong with it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +42,14 @@ class Prepared:
 
     plan: Plan
     carried: dict[str, xr.Variable]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Survey:
+    """All that is wrong with the sources and refused, and what can be made of them; None where nothing can."""
+
+    refused: tuple[Problem, ...]
+    prepared: Prepared | None
 
 
 def prepare(sources: object, target: Path | None, options: Options, folder: Path | None = None) -> Prepared:
@@ -42,57 +61,150 @@ def prepare(sources: object, target: Path | None, options: Options, folder: Path
         BadRequest: the target exists, or the request does not fit the files.
         NotFound, NotPermitted, BadData, Inconsistent: see `maelio.errors`; the message names the file.
     """
+    found = survey(sources, target, options, folder)
+    if found.refused or found.prepared is None:
+        refuse(found.refused)
+    return found.prepared
+
+
+def survey(sources: object, target: Path | None, options: Options, folder: Path | None = None) -> Survey:
+    """`prepare` that does not stop at the first problem of the sources; arguments are those of `prepare`.
+
+    Raises:
+        BadRequest: the target exists, or the request does not fit the files.
+        BadData: the policies leave no file, or no variable.
+    """
     if target is not None:
         _check_target(target, options)
         folder = staging(target)
-    first = None if options.samples is None else names(options.samples)[0]
-    found = located(named(sources), folder, options.group)
-    described = describe_all(found, first, options.variables, options.group)
-    dimensions = sample_dimensions(described[0], options.samples)
-    dimension = dimensions[0]
-    _check_lengths(described, dimension)
-    stacked, others = select(described[0], options.variables, dimensions)
-    check_readable(described, (*stacked, *others))
-    check_alike(described, stacked, dimension)
-    values = [
-        read_whole(source, [name for name in others if name in source.variables]) for source in described
-    ]
-    times = _times(described, values, dimension)
-    order, joined = line_up(described, times, dimension)
-    described = [described[file] for file in order]
-    carried = merge_carried(described, [values[file] for file in order], others, dimension)
-    sizes = described[0].sizes
-    taken = subset(options.select, {**sizes, dimension: joined.count}, carried)
-    if dimension in taken:
-        joined = joined.take(runs(taken[dimension]))
+    verdicts = Verdicts(options.on)
+    described = describe_all(
+        located(named(sources), folder, options.group),
+        None if options.samples is None else names(options.samples)[0],
+        options.variables,
+        options.group,
+        keep_last=options.on.get("duplicate") == "last",
+    )
+    for found in described:
+        if found.source is None:
+            verdicts.judge_file(found.problems)
+    try:
+        readable = [(found.source, found.problems) for found in described if found.source is not None]
+        return _surveyed(readable, options, verdicts)
+    except BadRequest:
+        if verdicts.refused:  # what is asked for may be in what cannot be taken
+            return Survey(tuple(verdicts.refused), None)
+        raise
+
+
+def _surveyed(readable: Sequence[Readable], options: Options, verdicts: Verdicts) -> Survey:
+    members, wanted, dropped = _compared(readable, options, verdicts)
+    if not members:
+        return _nothing("file", verdicts)
+    if options.variables is None:
+        for each in additional([member.source for member in members], wanted.dimensions):
+            verdicts.judge(each)
+    wanted = wanted.but(dropped)
+    if not wanted.stacked:
+        return _nothing("variable", verdicts)
+    return _lined_up(members, wanted, options, verdicts)
+
+
+def _nothing(left: str, verdicts: Verdicts) -> Survey:
+    if not verdicts.refused:
+        raise BadData(f"no {left} is left: {'; '.join(verdicts.notes())}")
+    return Survey(tuple(verdicts.refused), None)
+
+
+def _compared(
+    readable: Sequence[Readable], options: Options, verdicts: Verdicts
+) -> tuple[list[Member], Wanted, set[str]]:
+    """The files that take part, what the first of them makes of the request, and names that no file shall have."""
+    members: list[Member] = []
+    wanted = Wanted((), (), ())
+    dropped: set[str] = set()
+    for source, known in readable:
+        if not members:
+            wanted = wanted_of(source, options)
+        member, problems = take_part(source, members[0] if members else None, wanted)
+        judged = verdicts.judge_file([*known, *problems])
+        if judged is None:
+            continue
+        for each, action in judged:
+            if each.variable and (action == "drop" or each.subject == "filter"):
+                dropped.add(each.variable)
+        if member is not None:
+            members.append(member)
+    return members, wanted, dropped
+
+
+def _lined_up(members: Sequence[Member], wanted: Wanted, options: Options, verdicts: Verdicts) -> Survey:
+    dimension, sizes = wanted.dimension, members[0].source.sizes
+    sources, values = [member.source for member in members], [member.values for member in members]
+    times = _times(members, dimension)
+    joined = line_up([source.sizes[dimension] for source in sources], times, dimension)
     if times is not None:
-        _check_steps(described, [times[file] for file in order], joined, options)
-    parts = {name: part(at, sizes[name]) for name, at in taken.items() if name != dimension}
-    described, stacked, carried = reduced(described, stacked, carried, dimensions, options.reduce)
-    shape = (joined.count, *(len(parts[name]) if name in parts else sizes[name] for name in dimensions[1:]))
-    plan = make_plan(described, joined, Samples(dimensions, shape), stacked, options, parts)
-    return Prepared(plan, {name: _taken(variable, taken) for name, variable in carried.items()})
+        line = _line(joined, times, sources)
+        for each in disorder(line):
+            if verdicts.action(each):  # what is refused may lie outside of what is selected
+                verdicts.judge(each)
+        joined = settle(line, options.on).joined
+    labels = [name for name in wanted.carried if name in sizes]
+    coordinates = merge_carried(sources, values, labels, joined)
+    taken = subset(options.select, {**sizes, dimension: joined.count}, coordinates)
+    if dimension in taken:
+        joined = joined.take(runs(taken.pop(dimension)))
+    if times is not None:
+        joined = _checked(_line(joined, times, sources), options, verdicts)
+    if any(each.subject != "gap" for each in verdicts.refused):
+        return Survey(tuple(verdicts.refused), None)
+    carried = merge_carried(sources, values, wanted.carried, joined)
+    sources, stacked, carried = reduced(sources, wanted.stacked, carried, wanted.dimensions, options.reduce)
+    parts = {name: part(at, sizes[name]) for name, at in taken.items()}
+    shape = [len(parts[name]) if name in parts else sizes[name] for name in wanted.dimensions[1:]]
+    samples = Samples(wanted.dimensions, (joined.count, *shape))
+    plan = make_plan(sources, joined, samples, stacked, options, parts)
+    return Survey(
+        tuple(verdicts.refused),
+        Prepared(
+            replace(plan, accepted=verdicts.notes()),
+            {name: _taken(variable, taken) for name, variable in carried.items()},
+        ),
+    )
 
 
 def _taken(variable: xr.Variable, taken: Mapping[str, NDArray[np.int64]]) -> xr.Variable:
     return variable.isel({dimension: at for dimension, at in taken.items() if dimension in variable.dims})
 
 
-def _check_lengths(sources: Sequence[Source], dimension: str) -> None:
-    for source in sources:
-        if not source.sizes.get(dimension):
-            raise BadData(f"{source.path}: dimension {dimension!r} has no values")
+def _checked(line: Line, options: Options, verdicts: Verdicts) -> Joined:
+    """Only the rows that are taken count: a gap elsewhere does no harm."""
+    for each in disorder(line):
+        verdicts.judge(each)
+    line = settle(line, options.on)
+    for each in gaps(settle(line, {"duplicate": "first", "unsorted": "sort"})):
+        verdicts.judge(each)
+    return line.joined
 
 
-def _check_steps(
-    sources: Sequence[Source], times: Sequence[NDArray[np.float64]], joined: Joined, options: Options
-) -> None:
-    """Only the steps that are taken count: a gap elsewhere does no harm."""
-    check_times(
-        [sources[run.file] for run in joined.runs],
-        [times[run.file][run.rows.start : run.rows.stop] for run in joined.runs],
-        allow_gaps=options.allow_gaps,
+def _line(joined: Joined, times: Sequence[NDArray[np.float64]], sources: Sequence[Source]) -> Line:
+    attributes = sources[0].variables[joined.dimension].attributes
+    return Line(
+        joined,
+        np.concatenate([times[run.file][run.rows.start : run.rows.stop] for run in joined.runs]),
+        [source.path for source in sources],
+        clock(attributes) if is_time(sources[0], joined.dimension) else None,
     )
+
+
+def _times(members: Sequence[Member], dimension: str) -> list[NDArray[np.float64]] | None:
+    first = members[0]
+    if dimension not in first.values:
+        return None
+    steps = first.source.variables[dimension].attributes.get("standard_name") == "forecast_period"
+    if not steps and not is_time(first.source, dimension):
+        return None
+    return [member.values[dimension].astype(np.float64) for member in members]
 
 
 def _check_target(target: Path, options: Options) -> None:
@@ -104,16 +216,3 @@ def _check_target(target: Path, options: Options) -> None:
         raise BadRequest(
             f"{target} is in the way: it is not a store, which --overwrite would replace; move it"
         )
-
-
-def _times(
-    sources: Sequence[Source], values: Sequence[dict[str, NDArray[np.float64]]], dimension: str
-) -> list[NDArray[np.float64]] | None:
-    if dimension not in values[0]:
-        return None
-    if sources[0].variables[dimension].attributes.get("standard_name") == "forecast_period":
-        return [held[dimension].astype(np.float64) for held in values]
-    if not is_time(sources[0], dimension):
-        return None
-    shifts = in_step(sources, dimension)
-    return [held[dimension].astype(np.float64) + shift for held, shift in zip(values, shifts, strict=True)]

@@ -78,7 +78,7 @@ def contents(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done
             SourceFile(path=path, bytes=size, modified_ns=modified_ns, etag=etag)
             for path, size, modified_ns, etag in (source.identity for source in plan.sources)
         ),
-        options={**plan.options.recorded(), "variables": [*plan.stacked]},
+        options={**plan.recorded(), "variables": [*plan.stacked]},
     )
 
 

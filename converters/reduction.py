@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from maelio.converters.policies import Action
 from maelio.errors import BadData
 
 Statistic = Literal["mean", "std"]
@@ -22,13 +23,13 @@ Floats = NDArray[np.float64]
 class Reduce:
     """`statistics` over `axis` of a field that has `members` values along it, computed in float64.
 
-    A result is never made of infinite members unless `non_finite` is "allow"; "refuse" refuses missing ones too.
+    A result is never made of infinite members unless the policy `non_finite` is "allow"; "refuse" refuses missing ones too.
     """
 
     axis: int
     members: int
     statistics: tuple[Statistic, ...]
-    non_finite: Literal["refuse", "allow"] | None = None
+    non_finite: Action | None = None
 
     def __call__(self, field: NDArray[Any]) -> list[Floats]:
         """One field for each statistic, without the axis. Raises BadData: a member is not wanted."""
@@ -45,11 +46,11 @@ class Reduce:
         if self.non_finite == "allow":
             return
         if (~np.isfinite(mean) & (count > 0)).any():
-            raise BadData("a member is infinite, wanted finite ones; --non-finite allow takes it")
+            raise BadData("a member is infinite, wanted finite ones; --on non-finite=allow takes it")
         if self.non_finite == "refuse" and (fewest := int(count.min(initial=self.members))) < self.members:
             raise BadData(
                 f"{self.members - fewest} of {self.members} members are missing at a place, wanted all; "
-                "without --non-finite refuse those that are there count"
+                "without --on non-finite=refuse those that are there count"
             )
 
 

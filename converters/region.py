@@ -104,12 +104,12 @@ def examine(
 def _unwanted(found: Moments, options: Options) -> bool:
     """Values are there that are refused; statistics know it without another look at the field."""
     infinite = bool(np.isinf(found.min).any() or np.isinf(found.max).any())
-    match options.non_finite:
+    match options.on.get("non-finite"):
         case None:
             return infinite
         case "refuse":
             return infinite or bool(found.missing.any())
-        case "allow":
+        case _:
             return False
 
 
@@ -117,11 +117,11 @@ def _refuse(region: Region, sources: Sequence[Source], block: NDArray[Any], numb
     """Raises BadData: naming the file, the variable and the sample of the first value that is not wanted."""
     for piece in region.pieces:
         for sample, values in enumerate(block[piece.into : piece.into + piece.samples, number]):
-            bad = np.isinf(values) if region.options.non_finite is None else ~np.isfinite(values)
+            bad = ~np.isfinite(values) if "non-finite" in region.options.on else np.isinf(values)
             if bad.any():
                 raise BadData(
                     f"{sources[piece.file].path}: variable {region.array.variables[number]!r} is {values[bad][0]} at "
-                    f"{_place(region, piece, sample)}, wanted a finite value; --non-finite allow takes it"
+                    f"{_place(region, piece, sample)}, wanted a finite value; --on non-finite=allow takes it"
                 )
 
 

@@ -53,6 +53,19 @@ def auxiliary(variables: Mapping[str, Variable]) -> set[str]:
     return named & variables.keys()
 
 
+def stackable(source: Source, dimensions: Sequence[str]) -> list[str]:
+    """Numeric data variables with all of the sample dimensions, in the file's order."""
+    plain = auxiliary(source.variables)
+    return [
+        name
+        for name, variable in source.variables.items()
+        if {*dimensions} <= {*variable.dimensions}
+        and name not in plain
+        and variable.decoded.kind in "fiu"
+        and not is_time(source, name)
+    ]
+
+
 def select(
     source: Source, wanted: Sequence[str] | None, dimensions: Sequence[str]
 ) -> tuple[list[str], list[str]]:
@@ -66,24 +79,15 @@ def select(
     """
     plain = auxiliary(source.variables)
     along = ", ".join(map(repr, dimensions))
-    stackable = [
-        name
-        for name, variable in source.variables.items()
-        if {*dimensions} <= {*variable.dimensions}
-        and name not in plain
-        and variable.decoded.kind in "fiu"
-        and not is_time(source, name)
-    ]
+    numeric = stackable(source, dimensions)
     for name in wanted or ():
         if name not in source.variables:
             known = ", ".join(sorted(set(source.variables) - plain))
             raise BadRequest(f"{source.path}: no variable {name!r}; there are {known}")
-        if name not in stackable:
+        if name not in numeric:
             raise BadRequest(f"{source.path}: variable {name!r} is not numeric data along {along}")
-    if not stackable:
+    if not numeric:
         raise BadRequest(f"{source.path}: no numeric variable has the sample dimension(s) {along}")
-    stacked = [name for name in stackable if wanted is None or name in wanted]
-    carried = [
-        name for name in source.variables if name not in stackable and (wanted is None or name in plain)
-    ]
+    stacked = [name for name in numeric if wanted is None or name in wanted]
+    carried = [name for name in source.variables if name not in numeric and (wanted is None or name in plain)]
     return stacked, carried

@@ -11,9 +11,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from maelio.converters.origin import Origin, public
+from maelio.converters.problems import Problem
 from maelio.converters.reduction import Statistic
 from maelio.converters.signature import Format
-from maelio.converters.storage import Rows, Slow, Storage
+from maelio.converters.storage import Held, Rows, Slow, Storage
 from maelio.errors import BadData
 
 PACKED = ("scale_factor", "add_offset", "_Unsigned")
@@ -77,7 +78,11 @@ class Variable:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """One file. `variables` keep the file's order. `origin`: where `path` was fetched from."""
+    """One file. `variables` keep the file's order.
+
+    `flipped`: dimensions that are read from their last index to the first. `absent`: variables that the file
+    has not, or not as they are wanted; what stands for them is NaN. `origin`: where `path` was fetched from.
+    """
 
     path: Path
     format: Format
@@ -86,6 +91,8 @@ class Source:
     attributes: Mapping[str, Any]
     unlimited: frozenset[str]
     variables: Mapping[str, Variable]
+    flipped: frozenset[str] = frozenset()
+    absent: frozenset[str] = frozenset()
     origin: Origin | None = None
 
     @property
@@ -102,6 +109,27 @@ class Source:
             for variable in self.variables.values()
             for name, size in zip(variable.dimensions, variable.shape, strict=True)
         }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Described:
+    """What was found of a file, and what is wrong with it; no source where it cannot be used at all."""
+
+    source: Source | None
+    problems: tuple[Problem, ...] = ()
+
+
+def stand_in(model: Variable, dimension: str, samples: int) -> Variable:
+    """NaN in the place of the float variable `model`, for so many samples."""
+    shape = tuple(
+        samples if name == dimension else size
+        for name, size in zip(model.dimensions, model.shape, strict=True)
+    )
+    attributes = {key: value for key, value in model.attributes.items() if key not in PACKING}
+    nothing = np.broadcast_to(np.array(np.nan, model.decoded), shape)
+    return Variable(
+        model.name, model.dimensions, shape, attributes, model.decoded, model.decoded, Held(nothing)
+    )
 
 
 def decode(name: str, raw: xr.Variable) -> xr.Variable:

@@ -264,7 +264,9 @@ def _feed(
         shape = taken_shape(held, taken)
         most = min(_AT_ONCE, options.memory // 8)
         rows_at_once = _rows_at_once(held, drawn[0], prod(shape) // max(shape[drawn[0]], 1), most)
-        reduce = Reduce(over, shape[over], tuple(each.statistic for each in statistics), options.non_finite)
+        reduce = Reduce(
+            over, shape[over], tuple(each.statistic for each in statistics), options.on.get("non-finite")
+        )
     return Feed(
         numbers=numbers,
         variable=held,

@@ -71,6 +71,7 @@ class Unreadable:
     """No library that is installed can read it. `reason` says why, and what to install."""
 
     reason: str
+    filter: tuple[int, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Field:
 class Messages:
     """A GRIB message for every index along the variable's leading dimensions; the others are its grid.
 
-    Shape: `fields` is an object array of `Field` over the leading dimensions.
+    Shape: `fields` is an object array of `Field` over the leading dimensions; None where a message is missing.
     """
 
     fields: NDArray[np.object_]
@@ -101,7 +102,7 @@ class Messages:
     @property
     def largest(self) -> int:
         """Bytes of the largest message."""
-        return max(int(field.bytes) for field in self.fields.ravel().tolist())
+        return max(int(field.bytes) for field in self.fields.ravel().tolist() if field is not None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,6 +145,13 @@ class Part:
                 taken.append(range(r.start + here.start, r.start + here.stop))
             first += len(r)
         return Part(self.size, tuple(taken))
+
+    @property
+    def mirrored(self) -> "Part":
+        """The same of the dimension from its end, to be written from the last index to the first."""
+        return Part(
+            self.size, tuple(range(self.size - r.stop, self.size - r.start) for r in reversed(self.ranges))
+        )
 
     def indexes(self) -> NDArray[np.int64]:
         return np.concatenate([np.arange(r.start, r.stop) for r in self.ranges])

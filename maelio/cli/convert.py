@@ -10,6 +10,7 @@ import typer
 from maelio.cli.output import AsJson, emit
 from maelio.cli.progress import shown
 from maelio.cli.stores import assignments, numbers, sizes
+from maelio.converters.policies import choices, policies
 from maelio.files import parse_bytes, show_bytes
 
 if TYPE_CHECKING:
@@ -61,9 +62,13 @@ def convert(
             help="Round a variable, no value by more than this, in its unit. May be repeated.",
         ),
     ] = None,
-    non_finite: Annotated[
-        Literal["refuse", "allow"] | None,
-        typer.Option(help="What to do with NaN and infinite values.", show_default="take NaN as missing"),
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PROBLEM=ACTION",
+            help=f"What to do about a problem of the sources: {choices()}. May be repeated.",
+            show_default="refuse it, with one line that says where it is",
+        ),
     ] = None,
     shard_size: Annotated[str, typer.Option(metavar="SIZE", help="Bytes of one output file.")] = "64MiB",
     memory: Annotated[
@@ -79,14 +84,19 @@ def convert(
             metavar="PATH", help="Read this group of NetCDF4 files or Zarr.", show_default="the root"
         ),
     ] = "",
-    allow_gaps: Annotated[bool, typer.Option("--allow-gaps", help="Accept steps missing in time.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing store.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print the plan, all problems of the sources and the time it takes; write nothing.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Restructure files into a store. Interrupted, the same command goes on where it stopped."""
     from maelio.converters.convert import convert as run
-    from maelio.converters.convert import plan_conversion
+    from maelio.converters.dry_run import dry_run as look_ahead
     from maelio.converters.options import Options
     from maelio.settings import load_settings
 
@@ -101,26 +111,25 @@ def convert(
             for dimension, what in assignments(reduce or (), "--reduce").items()
         },
         dtype=dtype,
-        non_finite=non_finite,
+        on=policies(assignments(on or (), "--on")),
         max_error=numbers(max_error or (), "--max-error"),
         codec=codec,
         shard_bytes=parse_bytes(shard_size),
         memory=settings.memory if memory is None else parse_bytes(memory),
         threads=settings.threads if threads is None else threads,
         group=group,
-        allow_gaps=allow_gaps,
         overwrite=overwrite,
     )
     if format == "netcdf":
         _export(sources, store, options, dry_run, as_json)
         return
     if dry_run:
-        plan = plan_conversion(sources, store, options)
+        found = look_ahead(sources, store, options)
         if as_json:
-            emit(plan.to_json())
+            emit(found.to_json())
         else:
-            typer.echo(plan.describe())
-        return
+            typer.echo(found.describe())
+        raise typer.Exit(found.exit_code)
     start = time.perf_counter()
     with shown() as show:
         watch = Watch(show)
@@ -136,15 +145,15 @@ def convert(
 
 
 def _export(sources: list[str], target: Path, options: "Options", dry_run: bool, as_json: bool) -> None:
-    from maelio.converters.export import describe, export, plan_export
+    from maelio.converters.export import describe, dry_run_export, export
 
     if dry_run:
-        plan = plan_export(sources, target, options)
+        found = dry_run_export(sources, target, options)
         if as_json:
-            emit({**plan.to_json(), "format": "netcdf", "codec": None})
+            emit({**found.to_json(), "format": "netcdf", "codec": None})
         else:
-            typer.echo(describe(plan, target))
-        return
+            typer.echo(found.describe(lambda plan: describe(plan, target)))
+        raise typer.Exit(found.exit_code)
     start = time.perf_counter()
     with shown() as show:
         plan = export(sources, target, options, progress=show)

@@ -170,7 +170,7 @@ def main(folder: Path, *paths: Path) -> None:
         line: dict[str, Any] = {"path": str(path)}
         print(json.dumps({**line, "starts": True}), flush=True)  # noqa: T201
         try:
-            store = convert([path], folder / f"{number}.zarr", Options(allow_gaps=True))
+            store = convert([path], folder / f"{number}.zarr", Options(on={"gap": "allow"}))
         except MaelioError as error:
             line |= {"refused": str(error)}
         else:

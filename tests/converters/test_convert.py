@@ -161,7 +161,7 @@ def test_files_are_put_in_order_of_time_and_counted_from_one_epoch(
     early = write_netcdf(
         tmp_path / "b.nc", {"t": field[:12]}, times=range(-48, -36), units="hours since 2000-01-02"
     )
-    convert([later, early], tmp_path / "s.zarr", Options(allow_gaps=True))
+    convert([later, early], tmp_path / "s.zarr", Options(on={"gap": "allow"}))
     with xr.open_dataset(tmp_path / "s.zarr", engine="maelio") as found, xr.open_dataset(later) as second:
         assert found.time.values[12:].tolist() == second.time.values.tolist()
         assert found.time_bnds.values[12:].tolist() == second.time_bnds.values.tolist()

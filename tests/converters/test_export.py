@@ -189,7 +189,7 @@ def test_values_that_are_not_wanted_are_refused_as_by_a_conversion(
     source = write_netcdf(tmp_path / "a.nc", {"t": field})
     with pytest.raises(BadData, match=r"a.nc: variable 't' is inf at time 3, wanted a finite value"):
         export([source], tmp_path / "b.nc")
-    export([source], tmp_path / "b.nc", Options(non_finite="allow"))
+    export([source], tmp_path / "b.nc", Options(on={"non-finite": "allow"}))
     assert compare(source, tmp_path / "b.nc") == []
 
 

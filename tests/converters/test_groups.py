@@ -70,7 +70,7 @@ def test_a_group_converts_with_what_describes_it(
     nested: Path, tmp_path: Path, group: str, variables: set[str]
 ) -> None:
     """The nearest coordinates of its dimensions and what those name; a dimension defined again hides the one outside."""
-    options = Options(group=group, samples="time", allow_gaps=True)
+    options = Options(group=group, samples="time", on={"gap": "allow"})
     store = convert(nested, tmp_path / "s.zarr", options)
     assert {*store.contents.variables} == variables
     assert store.contents.options["group"] == group
@@ -164,7 +164,7 @@ def test_an_unfinished_conversion_of_another_group_is_not_taken_up(nested: Path,
     """The plan's digest knows the group."""
     digests = {
         open_store(
-            convert(nested, tmp_path / f"{group}.zarr", Options(group=group, allow_gaps=True)).path
+            convert(nested, tmp_path / f"{group}.zarr", Options(group=group, on={"gap": "allow"})).path
         ).digest
         for group in ("own", "model")
     }

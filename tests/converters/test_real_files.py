@@ -56,7 +56,7 @@ def test_real_netcdf_files_come_back_identical(shared_data: Path, tmp_path: Path
             warnings.simplefilter("ignore")  # xarray's, about the files' own oddities
             try:
                 try:
-                    convert([path], target, Options(allow_gaps=True, shard_bytes=2**18))
+                    convert([path], target, Options(on={"gap": "allow"}, shard_bytes=2**18))
                 except BadRequest as error:
                     if "which dimension" not in str(error):
                         raise

@@ -290,7 +290,9 @@ def test_members_that_are_refused_do_not_hide_in_a_statistic(
     field = np.random.default_rng(0).random((3, 6, 4)).astype("f4")
     field[1, 2, 3] = value
     xr.Dataset({"t": (("time", "number", "x"), field)}).to_netcdf(tmp_path / "a.nc")
-    options = Options(reduce={"number": (statistic,)}, samples="time", non_finite=non_finite)
+    options = Options(
+        reduce={"number": (statistic,)}, samples="time", on={"non-finite": non_finite} if non_finite else {}
+    )
     if message:
         with pytest.raises(BadData) as caught:
             convert([tmp_path / "a.nc"], tmp_path / "s.zarr", options)

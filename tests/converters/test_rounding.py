@@ -216,7 +216,7 @@ def test_a_value_beyond_float32_is_refused_unless_it_means_missing(
     field[1, 1, 1], field[2, 0, 0] = np.inf, 1e300
     attributes = {"p": {"_FillValue": fill}} if fill else None
     source = write_netcdf(tmp_path / "a.nc", {"p": field}, attributes=attributes, **storage)
-    options = Options(dtype="float32", non_finite="allow")
+    options = Options(dtype="float32", on={"non-finite": "allow"})
     if fill:
         store = convert([source], tmp_path / "s.zarr", options)
         assert compare(source, store.path, within={"p": 1e-7}) == []

@@ -116,7 +116,7 @@ def test_a_converted_part_is_what_xarray_selects(data: st.DataObject) -> None:
         select=select,
         shard_bytes=data.draw(st.integers(1, 3000), label="shard bytes"),
         samples=data.draw(st.sampled_from(samples), label="samples"),
-        allow_gaps=True,
+        on={"gap": "allow"},
     )
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -208,7 +208,7 @@ def test_several_ranges_of_times_follow_each_other(tmp_path: Path) -> None:
     """Seasons of years: what lies between them is a gap that must be wanted."""
     source = write(tmp_path / "a.nc", 0, 20, "standard", {})
     select = {"time": "2000-02-27:2000-02-28,2000-03-01:2000-03-02:2"}
-    store = convert([source], tmp_path / "s.zarr", Options(select=select, allow_gaps=True))
+    store = convert([source], tmp_path / "s.zarr", Options(select=select, on={"gap": "allow"}))
     with xr.open_dataset(source) as whole, xr.open_dataset(store.path, engine="maelio") as found:
         parts = [slice("2000-02-27", "2000-02-28"), slice("2000-03-01", "2000-03-02", 2)]
         wanted = xr.concat([whole.sel(time=each) for each in parts], "time", data_vars="minimal")
@@ -264,7 +264,7 @@ def test_single_times_leave_gaps_that_must_be_wanted(tmp_path: Path) -> None:
     days = Options(select={"time": "2000-02-27,2000-02-28,2000-03-01"})
     with pytest.raises(Inconsistent, match="a gap of 30 before time"):
         plan_conversion([source], tmp_path / "s.zarr", days)
-    plan = plan_conversion([source], tmp_path / "s.zarr", Options(select=days.select, allow_gaps=True))
+    plan = plan_conversion([source], tmp_path / "s.zarr", Options(select=days.select, on={"gap": "allow"}))
     assert plan.samples.count == 12
     with pytest.raises(Inconsistent, match="comes after a later one"):
         plan_conversion([source], tmp_path / "s.zarr", Options(select={"time": "2000-02-28,2000-02-27"}))
