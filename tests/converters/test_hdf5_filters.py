@@ -148,7 +148,7 @@ def test_a_filter_that_nobody_has_is_named(tmp_path: Path) -> None:
     """With its number, before anything is written."""
     source = write_hdf5(tmp_path / "a.h5", field(), _unknown_filter)
     with pytest.raises(
-        Missing, match=r"a\.h5: variable 't': packed by HDF5 filter 40000, .*HDF5_PLUGIN_PATH"
+        Missing, match=r"a\.h5: variable 't' is packed by HDF5 filter 40000, .*HDF5_PLUGIN_PATH"
     ) as refused:
         convert([source], tmp_path / "s.zarr")
     assert refused.value.exit_code == 5
@@ -180,7 +180,7 @@ def test_without_hdf5plugin_the_remedy_is_to_install_it(tmp_path: Path) -> None:
         [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=tmp_path
     )
     assert run.returncode == 5
-    assert "lz4.h5: variable 't': packed by HDF5 filter 32004 (lz4), which is not installed: " in run.stderr
+    assert "lz4.h5: variable 't' is packed by HDF5 filter 32004 (lz4), which is not installed: " in run.stderr
     assert run.stderr.endswith("pip install hdf5plugin\n")
 
 

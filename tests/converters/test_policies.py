@@ -302,7 +302,7 @@ PROBLEMS: dict[str, tuple[Callable[[Path], list[Path]], Subject, list[Action], s
         lambda p: two(p, fields={"t": FIELD[:0]}), "truncated", ["skip"], "b.nc: dimension 'time' has no values, wanted one"
     ),
     "truncated": (cut, "truncated", ["skip"], "c.nc: cannot be opened as NetCDF"),
-    "filter": (unknown_filter, "filter", ["drop"], "a.nc: variable 'u' is compressed by HDF5 filter 32999, which does not"),
+    "filter": (unknown_filter, "filter", ["drop"], "a.nc: variable 'u' is packed by HDF5 filter 32999, which is not installed"),
     "hole": (grib_with_a_hole, "messages", ["fill"], "a.grib: variable 'u' has 5 messages, wanted 6"),
     "double": (grib_with_a_double, "duplicate", ["first", "last"], "a.grib: variable 't' has messages 1 and 13 for the same"),
     "truncated GRIB": (grib_cut_short, "truncated", ["skip"], "2.grib: message 1 at byte 0: is cut short"),

@@ -154,7 +154,7 @@ def test_what_no_engine_takes_is_refused_with_what_xarray_says(
     assert main(["convert", str(tmp_path / "a.bufr"), str(tmp_path / "s.zarr")]) == 6
     (line,) = capsys.readouterr().err.splitlines()
     assert (
-        "a.bufr is neither NetCDF nor GRIB: it is BUFR, which is not read; xarray: did not find a match"
+        "a.bufr: is neither NetCDF nor GRIB: it is BUFR, which is not read; xarray: did not find a match"
         in line
     )
     assert len(line) < 500
@@ -164,6 +164,6 @@ def test_an_archive_of_text_is_refused(tmp_path: Path) -> None:
     """gzip alone makes no data."""
     (tmp_path / "a.nc.gz").write_bytes(gzip.compress(b"no data\n"))
     with pytest.raises(
-        BadData, match=r"a\.nc\.gz is neither NetCDF nor GRIB: it is compressed with gzip.*; xarray: "
+        BadData, match=r"a\.nc\.gz: is neither NetCDF nor GRIB: it is compressed with gzip.*; xarray: "
     ):
         convert(tmp_path / "a.nc.gz", tmp_path / "s.zarr")

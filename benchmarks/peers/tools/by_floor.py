@@ -25,7 +25,7 @@ def convert(target: Path, source: Path) -> None:
         shapes = {
             name: held.shape for name, held in opened.items() if held.dtype == np.float32 and held.chunks
         }
-    found = tables(source, shapes)
+    found = tables(source, {name: ("", shape) for name, shape in shapes.items()})
     codec = Codec("lz4")
     with open(source, "rb") as file, open(target / source.name, "wb", buffering=0) as out:
         for name, (dtype, storage) in found.items():
