@@ -1,13 +1,10 @@
 """Real GRIB files of twenty projects: every field comes back as eccodes and cfgrib read it, or the refusal says why."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from maelio.benchmarks.outcomes import outcomes, summary
 
 NAMES = ("*.grib", "*.grb", "*.grib1", "*.grib2", "*.grb2", "wrong_extension_grib.nc")
 REFUSED = {  # for a reason that the message gives
@@ -28,22 +25,12 @@ REFUSED = {  # for a reason that the message gives
 
 
 @pytest.mark.slow
-def test_every_field_of_real_files_comes_back(shared_data: Path, tmp_path: Path) -> None:
-    """In a process of its own, which has to reach the last file."""
+def test_every_field_of_real_files_comes_back(shared_data: Path) -> None:
+    """Each in a process of its own."""
     paths = sorted(path for name in NAMES for path in shared_data.rglob(name))
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.converters.grib_sweep", tmp_path, *paths],
-        cwd=ROOT,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert done.returncode == 0, f"{lines[-1:]}: {done.stderr[-3000:]}"
-    found = {line["path"]: line for line in lines if "starts" not in line}
-    assert {*found} == {*map(str, paths)}
-    refused = {Path(path).name: line["refused"] for path, line in found.items() if "refused" in line}
+    found = list(outcomes(paths, timeout_s=300))
+    refused = {Path(outcome.file).name: outcome.cause for outcome in found if outcome.what == "refused"}
     assert {*refused} == {*REFUSED}
     assert not {name: why for name, why in refused.items() if REFUSED[name] not in why}
-    assert sum(line.get("fields", 0) for line in found.values()) > 1800
-    assert sum(line.get("cfgrib", 0) for line in found.values()) > 150
+    assert {outcome.what for outcome in found} == {"equal", "refused"}, summary(found)
+    assert sum(outcome.values for outcome in found) > 40e6
