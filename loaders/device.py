@@ -17,7 +17,7 @@ from maelio.errors import BadRequest
 
 Batch = dict[str, torch.Tensor]
 
-_IN_FLIGHT = 2  # batches that are copied from at a time
+_IN_FLIGHT = 1  # batches that are copied from at a time, in place of the one that the loop would hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,6 @@ def device_of(wanted: torch.device | str | None) -> torch.device:
 
 
 def pinned(nbytes: int) -> NDArray[np.uint8]:
-    """Page-locked memory, from which a CUDA device copies by itself."""
+    """Page-locked memory, from which a CUDA device copies by itself. torch rounds it up to a power of two."""
     memory: NDArray[np.uint8] = torch.empty(max(nbytes, 1), dtype=torch.uint8, pin_memory=True).numpy()
     return memory
