@@ -23,7 +23,8 @@ class Options:
     `reduce`: a dimension in whose place statistics are stored, and which: `{"number": ("mean", "std")}`.
     `dtype`: what 64-bit floats are stored as. `max_error`: how far a stored value of a variable may be off, in its
     unit; without it, and but for `dtype`, nothing is lost. `non_finite`: NaN means missing and is taken, infinite values are refused;
-    `refuse` refuses both, `allow` takes both.
+    `refuse` refuses both, `allow` takes both. `dask`: who does the work instead of threads of this process: `local:4` processes,
+    `slurm:8` jobs, or the address of a scheduler; in a script, call `convert` under `if __name__ == "__main__"` then.
     """
 
     samples: str | None = None
@@ -40,6 +41,7 @@ class Options:
     reduce: Mapping[str, Sequence[str]] = field(default_factory=dict)
     max_error: Mapping[str, float] = field(default_factory=dict)
     non_finite: Literal["refuse", "allow"] | None = None
+    dask: str | None = None
 
     def recorded(self) -> dict[str, JsonValue]:
         """What a store says about how it was made; other options do not show in it."""

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 
 from maelio.converters.derive import reduced
 from maelio.converters.formats import describe_all, read_whole
-from maelio.converters.merge import check_alike, merge_carried
+from maelio.converters.merge import check_alike, merge_carried, shared
 from maelio.converters.options import Options
 from maelio.converters.plan import Plan
 from maelio.converters.planner import make_plan
@@ -20,7 +22,10 @@ from maelio.converters.source import Source
 from maelio.converters.subset import part, runs, subset
 from maelio.converters.times import Joined, check_times, in_step, line_up
 from maelio.errors import BadData, BadRequest
+from maelio.files import show_bytes
 from maelio.store import may_be_store
+
+_COPIES = 3  # of what is carried: as it is read, joined, and encoded
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,9 +54,8 @@ def prepare(sources: Sequence[str | Path], target: Path | None, options: Options
     _check_lengths(described, dimension)
     stacked, others = select(described[0], options.variables, dimensions)
     check_alike(described, stacked, dimension)
-    values = [
-        read_whole(source, [name for name in others if name in source.variables]) for source in described
-    ]
+    _check_carried(described, others, dimension, options)
+    values = _read_carried(described, others)
     times = _times(described, values, dimension)
     order, joined = line_up(described, times, dimension)
     described = [described[file] for file in order]
@@ -65,12 +69,44 @@ def prepare(sources: Sequence[str | Path], target: Path | None, options: Options
     parts = {name: part(at, sizes[name]) for name, at in taken.items() if name != dimension}
     described, stacked, carried = reduced(described, stacked, carried, dimensions, options.reduce)
     shape = (joined.count, *(len(parts[name]) if name in parts else sizes[name] for name in dimensions[1:]))
-    plan = make_plan(described, joined, Samples(dimensions, shape), stacked, options, parts)
-    return Prepared(plan, {name: _taken(variable, taken) for name, variable in carried.items()})
+    kept = {name: _taken(variable, taken) for name, variable in carried.items()}
+    held = sum(variable.nbytes for variable in kept.values())
+    plan = make_plan(described, joined, Samples(dimensions, shape), stacked, options, parts, held)
+    return Prepared(plan, kept)
 
 
 def _taken(variable: xr.Variable, taken: Mapping[str, NDArray[np.int64]]) -> xr.Variable:
     return variable.isel({dimension: at for dimension, at in taken.items() if dimension in variable.dims})
+
+
+def _check_carried(sources: Sequence[Source], names: Sequence[str], dimension: str, options: Options) -> None:
+    """Raises BadRequest: what is read whole, joined and written whole does not fit the memory."""
+    sizes = {
+        name: sum(
+            prod(variable.shape) * variable.stored.itemsize
+            for source in (sources if dimension in sources[0].variables[name].dimensions else sources[:1])
+            if (variable := source.variables.get(name))
+        )
+        for name in names
+        if name in sources[0].variables
+    }
+    if _COPIES * sum(sizes.values()) > options.memory:
+        largest = max(sizes, key=lambda name: sizes[name])
+        raise BadRequest(
+            f"{sources[0].path}: coordinates and what else is carried along whole, above all {largest!r} of "
+            f"{show_bytes(sizes[largest])}, need {show_bytes(_COPIES * sum(sizes.values()))}, the limit is "
+            f"{show_bytes(options.memory)}; raise --memory, or leave it out with --variables"
+        )
+
+
+def _read_carried(sources: Sequence[Source], names: Sequence[str]) -> list[dict[str, NDArray[Any]]]:
+    """What files have in common is held once."""
+    first: dict[str, NDArray[Any]] = {}
+    values = []
+    for source in sources:
+        found = read_whole(source, [name for name in names if name in source.variables])
+        values.append({name: shared(value, first.setdefault(name, value)) for name, value in found.items()})
+    return values
 
 
 def _check_lengths(sources: Sequence[Source], dimension: str) -> None:
