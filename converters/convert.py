@@ -1,22 +1,24 @@
-"""Convert files to a store: prepare, regions in threads, publish."""
+"""Convert files to a store: prepare, regions in threads or by dask, publish."""
 
 import errno
 import logging
-import threading
-from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from maelio.allocator import keep_freed_memory
-from maelio.converters.journal import Journal, open_journal
+from maelio.converters.journal import Journal, committed, open_journal
 from maelio.converters.options import Options
 from maelio.converters.plan import Plan, Region
 from maelio.converters.prepare import prepare
 from maelio.converters.publish import publish
-from maelio.converters.region import Done, Memory, convert_region
+from maelio.converters.region import Done
 from maelio.converters.remote import discard, staging
+from maelio.converters.replace import recover, replace
+from maelio.converters.share import Share
 from maelio.converters.source import extent
+from maelio.converters.threads import in_threads
 from maelio.errors import BadData, MaelioError, NotPermitted
 from maelio.store import Store, open_store, unfinished
 
@@ -27,13 +29,28 @@ DEFAULTS = Options()
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a conversion is. `bytes` are decoded ones; `resumed_regions` were done by an earlier run."""
+    """How far a conversion is. `bytes` are decoded ones; `resumed` were done by an earlier run, and count as done."""
 
     regions_done: int
     regions: int
     bytes_done: int
     bytes: int
     resumed_regions: int
+    resumed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartDone:
+    """A part of `regions` has ended; of the whole, `regions_done` of `regions_wanted` are done by now."""
+
+    share: Share
+    regions: int
+    regions_done: int
+    regions_wanted: int
+
+
+Report = Callable[[Progress], None]
+Runner = Callable[[Plan, Sequence[Region], Path], Generator[Done]]
 
 
 def plan_conversion(sources: object, target: str | Path, options: Options = DEFAULTS) -> Plan:
@@ -51,7 +68,7 @@ def convert(
     target: str | Path,
     options: Options = DEFAULTS,
     *,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Report | None = None,
 ) -> Store:
     """Restructure NetCDF files, GRIB files, Zarr groups or whatever else xarray opens into a store at `target`.
 
@@ -59,26 +76,23 @@ def convert(
     behind URLs is fetched into `target.sources` first, which is removed when the store is there.
 
     The store appears under its name when it is whole. Interrupted or killed before, the same call goes on
-    where the last one stopped; what it had written lies in `target.part`.
+    where the last one stopped, and where parts have ended; what was written lies in `target.part`.
 
     Raises: as `plan_conversion`; NotPermitted: the target cannot be written.
     """
-    keep_freed_memory()
     target = Path(target).absolute()
+    with writing(target):
+        recover(target)
     work = prepare(sources, target, options)
-    tell_accepted(work.plan)
-    folder = unfinished(target)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with open_journal(folder, work.plan) as journal:
-            done = _run(work.plan, journal, folder, progress or (lambda _: None))
-            check_unchanged(work.plan)
-            publish(work.plan, work.carried, done, folder, target)
-        discard(staging(target))
-    except MaelioError:
-        raise
-    except OSError as error:
-        raise cannot_write(target, error) from error
+    plan, folder = work.plan, unfinished(target)
+    tell_accepted(plan)
+    keep_freed_memory(plan.kept_bytes)
+    with writing(target), open_journal(folder, plan) as journal:
+        done = _run(plan, plan.regions, journal, folder, progress)
+        check_unchanged(plan)
+        publish(plan, work.carried, done, folder)
+        replace(folder, target, journal)
+    discard(staging(target))
     return open_store(target)
 
 
@@ -87,42 +101,71 @@ def tell_accepted(plan: Plan) -> None:
         log.warning("%s", note)
 
 
-def _run(plan: Plan, journal: Journal, folder: Path, progress: Callable[[Progress], None]) -> list[Done]:
-    todo = [region for region in plan.regions if (region.array.name, region.shard) not in journal.done]
+def convert_part(
+    sources: object,
+    target: str | Path,
+    share: Share,
+    options: Options = DEFAULTS,
+    *,
+    progress: Report | None = None,
+) -> PartDone:
+    """Do one of several parts of `convert`, beside other processes and machines that do the others.
+
+    All see one file system. `convert` then does what is missing and publishes. `options.overwrite` discards an
+    unfinished conversion of other sources or options, never other parts of this one.
+
+    Raises: as `convert`; BadRequest: this part, or the whole, is being converted by another process.
+    """
+    target = Path(target).absolute()
+    with writing(target):
+        recover(target)
+    plan, folder = prepare(sources, target, options).plan, unfinished(target)
+    tell_accepted(plan)
+    regions = share.take(plan.regions)
+    keep_freed_memory(plan.kept_bytes)
+    with writing(target), open_journal(folder, plan, share) as journal:
+        _run(plan, regions, journal, folder, progress)
+        check_unchanged(plan)
+        return PartDone(share, len(regions), len(committed(folder)), len(plan.regions))
+
+
+def _run(
+    plan: Plan, regions: Sequence[Region], journal: Journal, folder: Path, progress: Report | None
+) -> list[Done]:
+    """Do those of `regions` that are not done, by whatever runs them; commit each. All that are done."""
+    left = {
+        (region.array.name, region.shard): region
+        for region in regions
+        if (region.array.name, region.shard) not in journal.done
+    }
     done = list(journal.done.values())
-    total = sum(region.bytes for region in plan.regions)
-    finished = total - sum(region.bytes for region in todo)
+    total = sum(region.bytes for region in regions)
+    resumed = finished = total - sum(region.bytes for region in left.values())
     for name, reason in plan.slow().items():
         log.warning("%s is read through its own library: %s", name, reason)
 
     def report() -> None:
-        progress(Progress(len(done), len(plan.regions), finished, total, len(journal.done)))
+        if progress:
+            progress(Progress(len(done), len(regions), finished, total, len(journal.done), resumed))
 
     report()
-    stop = threading.Event()
-    memory = Memory(plan.workers, max((region.bytes for region in todo), default=0))
-    with ThreadPoolExecutor(plan.workers, "maelio-convert") as pool:
-        running: dict[Future[Done], Region] = {
-            pool.submit(
-                convert_region, region, plan.sources, plan.levels[region.array.name], folder, memory, stop
-            ): region
-            for region in todo
-        }
-        try:
-            while running:
-                ready, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in ready:
-                    region = running.pop(future)
-                    journal.commit(future.result())
-                    done.append(future.result())
-                    finished += region.bytes
-                    report()
-        except BaseException:
-            stop.set()
-            for future in running:
-                future.cancel()
-            raise
+    if not left:
+        return done
+    with closing(_runner(plan.options)(plan, [*left.values()], folder)) as results:
+        for one in results:
+            journal.commit(one)
+            done.append(one)
+            finished += left[one.array, one.shard].bytes
+            report()
     return done
+
+
+def _runner(options: Options) -> Runner:
+    if options.dask is None:
+        return in_threads
+    from maelio.converters.tasks import in_tasks  # dask takes a second to load
+
+    return in_tasks
 
 
 def check_unchanged(plan: Plan) -> None:
@@ -132,8 +175,14 @@ def check_unchanged(plan: Plan) -> None:
             raise BadData(f"{source.path} changed while it was converted; nothing was published")
 
 
-def cannot_write(target: Path, error: OSError) -> MaelioError:
-    """What to raise in place of `error`."""
-    forbidden = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-    kind = NotPermitted if forbidden else MaelioError  # such as a full disk
-    return kind(f"{target} cannot be written: {error.strerror} ({error.filename})")
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Raises NotPermitted, MaelioError: instead of an OSError."""
+    try:
+        yield
+    except MaelioError:
+        raise
+    except OSError as error:
+        forbidden = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        kind = NotPermitted if forbidden else MaelioError  # such as a full disk
+        raise kind(f"{target} cannot be written: {error.strerror} ({error.filename})") from error

@@ -18,7 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from maelio.attributes import restore
-from maelio.converters.convert import DEFAULTS, Progress, cannot_write, check_unchanged, tell_accepted
+from maelio.converters.convert import DEFAULTS, Progress, check_unchanged, tell_accepted, writing
 from maelio.converters.dry_run import DryRun, dry_run
 from maelio.converters.options import Options
 from maelio.converters.plan import Plan, Region
@@ -62,14 +62,11 @@ def export(
     if part.is_dir():
         raise BadRequest(f"{part} is in the way: it is an unfinished conversion, not a file; move it")
     try:
-        _write(work, part, progress or (lambda _: None))
-        check_unchanged(work.plan)
-        os.replace(part, target)
+        with writing(target):
+            _write(work, part, progress or (lambda _: None))
+            check_unchanged(work.plan)
+            os.replace(part, target)
         discard(staging(target))
-    except MaelioError:
-        raise
-    except OSError as error:
-        raise cannot_write(target, error) from error
     except RuntimeError as error:  # netCDF's: a full disk, or a chunk that is too large for it
         raise MaelioError(f"{target} cannot be written: {error}") from error
     finally:
@@ -127,7 +124,7 @@ def _write(work: Prepared, path: Path, progress: Callable[[Progress], None]) -> 
     plan = work.plan
     memory = Memory(1, max(region.bytes for region in plan.regions))
     total, done = sum(region.bytes for region in plan.regions), 0
-    progress(Progress(0, len(plan.regions), 0, total, 0))
+    progress(Progress(0, len(plan.regions), 0, total, 0, 0))
     with netCDF4.Dataset(path, "w") as file:
         file.set_fill_off()
         outputs = _create(file, work)
@@ -137,7 +134,7 @@ def _write(work: Prepared, path: Path, progress: Callable[[Progress], None]) -> 
                 examine(region, plan.sources, block, plan.levels[region.array.name])
                 _write_region(region, block, outputs)
             done += region.bytes
-            progress(Progress(number + 1, len(plan.regions), done, total, 0))
+            progress(Progress(number + 1, len(plan.regions), done, total, 0, 0))
     with open(path, "rb") as written:
         os.fsync(written.fileno())
 

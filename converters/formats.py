@@ -190,8 +190,8 @@ def reading_bytes(variable: Variable, axis: int, rows: int) -> int:
     match variable.along(variable.dimensions[axis]):
         case Chunks() as storage:
             return 4 * prod(storage.shape) * item  # as stored, inflated, framed, unshuffled
-        case Rows():
-            return max(min(rows * row, MOST_AT_ONCE), row)
+        case Rows() as storage:
+            return max(min(rows * storage.stride, MOST_AT_ONCE), row)
         case Messages() as storage:
             return 4 * storage.largest + _DECODING * prod(variable.shape[storage.fields.ndim :])
         case Held() | Slow() | Unreadable():

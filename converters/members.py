@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from maelio.converters.calendars import Clock, clock, translate
 from maelio.converters.formats import read_whole, undecodable
-from maelio.converters.merge import differences, reversed_latitudes, turned, unlike
+from maelio.converters.merge import differences, reversed_latitudes, shared, turned, unlike
 from maelio.converters.options import Options
 from maelio.converters.problems import Problem, failure, problem
 from maelio.converters.selection import is_time, sample_dimensions, select
@@ -85,6 +85,7 @@ def take_part(source: Source, first: Member | None, wanted: Wanted) -> tuple[Mem
         source = replace(source, flipped=turning)
         values = turned(source, values)
         problems += differences(source, values, model, first.values, wanted.dimension)
+        values = {name: shared(value, first.values.get(name, value)) for name, value in values.items()}
     nothing = [name for name in wanted.stacked if name in lost and model.variables[name].decoded.kind == "f"]
     source = _with_stand_ins(source, model, nothing, wanted)
     return Member(source, values), problems

@@ -25,7 +25,8 @@ class Options:
     `reduce`: a dimension in whose place statistics are stored, and which: `{"number": ("mean", "std")}`.
     `dtype`: what 64-bit floats are stored as. `max_error`: how far a stored value of a variable may be off, in its
     unit; without it, and but for `dtype`, nothing is lost. `on`: what is done about problems of the sources, as `policies` has
-    it; all others are refused.
+    it; all others are refused. `dask`: who does the work instead of threads of this process: `local:4` processes,
+    `slurm:8` jobs, or the address of a scheduler; in a script, call `convert` under `if __name__ == "__main__"` then.
 
     Raises BadRequest: `on` has what is not in the table of policies.
     """
@@ -43,6 +44,7 @@ class Options:
     reduce: Mapping[str, Sequence[str]] = field(default_factory=dict)
     max_error: Mapping[str, float] = field(default_factory=dict)
     group: str = ""
+    dask: str | None = None
     on: Mapping[Subject, Action] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

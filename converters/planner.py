@@ -33,8 +33,9 @@ def make_plan(
     stacked: Sequence[str],
     options: Options,
     parts: Mapping[str, Part] = MappingProxyType({}),
+    carried_bytes: int = 0,
 ) -> Plan:
-    """Group the `stacked` variables into arrays and cut those into shards that fit the memory.
+    """Group the `stacked` variables into arrays and cut those into shards that fit the memory beside what is carried.
 
     Raises:
         BadRequest: not even shards of one chunk fit `options.memory`, or a chunk is too large for the format;
@@ -60,7 +61,18 @@ def make_plan(
         taken |= {name, axis}
     _check_records(arrays)
     levels = {array.name: _level(array, first) for array in arrays}
-    return _fit(Plan(joined, samples, tuple(sources), tuple(arrays), levels, options, parts))
+    return _fit(
+        Plan(
+            joined,
+            samples,
+            tuple(sources),
+            tuple(arrays),
+            levels,
+            options,
+            parts,
+            carried_bytes=carried_bytes,
+        )
+    )
 
 
 def _array(
@@ -130,11 +142,12 @@ def _check_bounds(source: Source, stacked: Sequence[str], bounds: Mapping[str, f
 
 def _fit(plan: Plan) -> Plan:
     """Fewer rows a shard, down to one chunk, until a single worker fits the memory."""
-    while plan.worker_bytes > plan.options.memory:
+    beside = f" beside {show_bytes(plan.carried_bytes)} of coordinates" if plan.carried_bytes > 2**20 else ""
+    while plan.worker_bytes + plan.carried_bytes > plan.options.memory:
         worst = max(plan.arrays, key=plan.worker_bytes_of)
         if worst.rows_per_shard == worst.rows_per_chunk:
             raise BadRequest(
-                f"one thread needs {show_bytes(plan.worker_bytes)} for {worst.name!r}, the limit is "
+                f"one thread needs {show_bytes(plan.worker_bytes)} for {worst.name!r}{beside}, the limit is "
                 f"{show_bytes(plan.options.memory)}; raise --memory"
             )
         chunks = worst.rows_per_shard // worst.rows_per_chunk

@@ -8,6 +8,7 @@ plan        what is left
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +32,11 @@ from maelio.converters.source import Source
 from maelio.converters.subset import part, runs, subset
 from maelio.converters.times import Joined, Line, disorder, gaps, line_up, settle
 from maelio.errors import BadData, BadRequest
+from maelio.files import show_bytes
 from maelio.store import may_be_store
 
 Readable = tuple[Source, tuple[Problem, ...]]  # and what is known to be wrong with it
+_COPIES = 3  # of what is carried: as it is read, joined, and encoded
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,6 +129,7 @@ def _compared(
     for source, known in readable:
         if not members:
             wanted = wanted_of(source, options)
+            _check_carried([each for each, _ in readable], wanted.carried, wanted.dimension, options)
         member, problems = take_part(source, members[0] if members else None, wanted)
         judged = verdicts.judge_file([*known, *problems])
         if judged is None:
@@ -163,14 +167,10 @@ def _lined_up(members: Sequence[Member], wanted: Wanted, options: Options, verdi
     parts = {name: part(at, sizes[name]) for name, at in taken.items()}
     shape = [len(parts[name]) if name in parts else sizes[name] for name in wanted.dimensions[1:]]
     samples = Samples(wanted.dimensions, (joined.count, *shape))
-    plan = make_plan(sources, joined, samples, stacked, options, parts)
-    return Survey(
-        tuple(verdicts.refused),
-        Prepared(
-            replace(plan, accepted=verdicts.notes()),
-            {name: _taken(variable, taken) for name, variable in carried.items()},
-        ),
-    )
+    kept = {name: _taken(variable, taken) for name, variable in carried.items()}
+    held = sum(variable.nbytes for variable in kept.values())
+    plan = make_plan(sources, joined, samples, stacked, options, parts, held)
+    return Survey(tuple(verdicts.refused), Prepared(replace(plan, accepted=verdicts.notes()), kept))
 
 
 def _taken(variable: xr.Variable, taken: Mapping[str, NDArray[np.int64]]) -> xr.Variable:
@@ -185,6 +185,26 @@ def _checked(line: Line, options: Options, verdicts: Verdicts) -> Joined:
     for each in gaps(settle(line, {"duplicate": "first", "unsorted": "sort"})):
         verdicts.judge(each)
     return line.joined
+
+
+def _check_carried(sources: Sequence[Source], names: Sequence[str], dimension: str, options: Options) -> None:
+    """Raises BadRequest: what is read whole, joined and written whole does not fit the memory."""
+    sizes = {
+        name: sum(
+            prod(variable.shape) * variable.stored.itemsize
+            for source in (sources if dimension in sources[0].variables[name].dimensions else sources[:1])
+            if (variable := source.variables.get(name))
+        )
+        for name in names
+        if name in sources[0].variables
+    }
+    if _COPIES * sum(sizes.values()) > options.memory:
+        largest = max(sizes, key=lambda name: sizes[name])
+        raise BadRequest(
+            f"{sources[0].path}: coordinates and what else is carried along whole, above all {largest!r} of "
+            f"{show_bytes(sizes[largest])}, need {show_bytes(_COPIES * sum(sizes.values()))}, the limit is "
+            f"{show_bytes(options.memory)}; raise --memory, or leave it out with --variables"
+        )
 
 
 def _line(joined: Joined, times: Sequence[NDArray[np.float64]], sources: Sequence[Source]) -> Line:

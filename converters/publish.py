@@ -1,8 +1,6 @@
-"""Make a finished conversion a store: coordinates and metadata, the root last, then its name."""
+"""Make a finished conversion a store: coordinates and metadata, the root last."""
 
 import json
-import os
-import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +14,6 @@ from zarr.errors import UnstableSpecificationWarning
 
 import maelio
 from maelio.attributes import natural, typed
-from maelio.converters.journal import close_journal
 from maelio.converters.moments import join
 from maelio.converters.options import Options
 from maelio.converters.plan import Plan
@@ -27,10 +24,8 @@ from maelio.files import write_atomically
 from maelio.store import COORDINATES, Contents, SourceFile, SourceVariable, Stack, StackedArray, root_files
 
 
-def publish(
-    plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done], folder: Path, target: Path
-) -> None:
-    """Write what surrounds the shards into `folder`, then let it stand at `target`, in place of what is there."""
+def publish(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done], folder: Path) -> None:
+    """Write what surrounds the shards into `folder`; the root, without which nothing opens, last."""
     home = folder if plan.options.format == "zarr" else folder / COORDINATES
     carried_arrays: dict[str, JsonValue] = {}
     names = {
@@ -52,8 +47,6 @@ def publish(
     known, attributes = contents(plan, carried, done), natural(plan.sources[0].attributes)
     for key, content in root_files(known, attributes, stacked, carried_arrays).items():
         write_atomically(folder / key, content)
-    _rename(folder, target)
-    close_journal(target)
 
 
 def contents(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done]) -> Contents:
@@ -145,7 +138,7 @@ def _attributes(plan: Plan, array: StackedArray, carried: Mapping[str, xr.Variab
 
 
 def encode(variables: Mapping[str, xr.Variable]) -> dict[str, bytes]:
-    """The files of small variables as xarray writes them to Zarr v3, by key below the root."""
+    """The files of small variables as xarray writes them to Zarr v3, by key below the root and in its order."""
     memory: dict[str, Any] = {}
     with warnings.catch_warnings():
         # Zarr v3 has no final dtype for text yet
@@ -154,14 +147,4 @@ def encode(variables: Mapping[str, xr.Variable]) -> dict[str, bytes]:
         xr.Dataset(coords=coordinates).to_zarr(
             zarr.storage.MemoryStore(memory), zarr_format=3, consolidated=False
         )
-    return {key: value.to_bytes() for key, value in memory.items() if "/" in key}
-
-
-def _rename(folder: Path, target: Path) -> None:
-    if not target.exists():
-        os.rename(folder, target)
-        return
-    old = target.with_name(f"{target.name}.old-{os.getpid()}")
-    os.rename(target, old)
-    os.rename(folder, target)
-    shutil.rmtree(old)
+    return {key: value.to_bytes() for key, value in sorted(memory.items()) if "/" in key}

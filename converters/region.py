@@ -2,12 +2,11 @@
 
 import os
 import queue
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +35,12 @@ class Done:
     moments: tuple[Moments, ...]
 
 
+class Stop(Protocol):
+    """Tells whether a conversion was interrupted, as `threading.Event` does."""
+
+    def is_set(self) -> bool: ...
+
+
 class Memory:
     """One block for each worker, used again for region after region: fresh pages cost more than the copy."""
 
@@ -60,7 +65,7 @@ def convert_region(
     level: str | None,
     folder: Path,
     memory: Memory,
-    stop: threading.Event,
+    stop: Stop,
 ) -> Done:
     """Write the region's shard below `folder`. A shard counts only once the journal has its `Done`.
 
@@ -79,7 +84,7 @@ def _finish(
     block: NDArray[Any],
     level: str | None,
     folder: Path,
-    stop: threading.Event,
+    stop: Stop,
 ) -> Done:
     found = examine(region, sources, block, level)
     if stop.is_set():
@@ -137,9 +142,7 @@ def _place(region: Region, piece: Piece, sample: int) -> str:
     )
 
 
-def read_region(
-    region: Region, sources: Sequence[Source], block: NDArray[Any], stop: threading.Event
-) -> None:
+def read_region(region: Region, sources: Sequence[Source], block: NDArray[Any], stop: Stop) -> None:
     """Fill `block` (sample, variable, *rest) with the samples of a region, decoded."""
     for piece in region.pieces:
         source = sources[piece.file]

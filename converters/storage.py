@@ -215,6 +215,7 @@ def _read_leading(
         for axis, part in parts.items():
             axes[axis] = list(_overlaps(part.ranges, part.span.start if axis == 1 else 0, shape[axis - 1]))
         _scatter(values, axes, out[first : first + count])
+        del raw, values  # before the next ones are there
 
 
 Cut = tuple[slice, slice]  # where values go to in the output, and where they are taken from
@@ -272,6 +273,7 @@ def _read_chunks(fd: int, storage: Chunks, dtype: np.dtype[Any], wanted: Parts, 
             for axis, length in enumerate(storage.shape)
         ]
         _scatter(chunk, axes, out)
+        del chunk  # before the next one is there
 
 
 def _touched(storage: Chunks, wanted: Parts) -> NDArray[np.intp]:

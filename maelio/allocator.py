@@ -14,8 +14,13 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of mallopt(3)
 _MMAP_MOST = 32 * 2**20  # DEFAULT_MMAP_THRESHOLD_MAX where pointers have 64 bits
 
 
-def keep_freed_memory() -> bool:
-    """For the rest of this process. False where the C library has no such setting, and nothing is changed."""
+def keep_freed_memory(most: int = _MMAP_MOST) -> bool:
+    """For the rest of this process: blocks of up to `most` bytes, and twice as much at the end of each thread's heap.
+
+    What is kept counts as used: a process that is to stay small keeps less. False where the C library has no such
+    setting, and nothing is changed.
+    """
+    most = max(2**17, min(most, _MMAP_MOST))
     if not sys.platform.startswith("linux"):
         return False
     library = ctypes.CDLL(None)
@@ -23,5 +28,5 @@ def keep_freed_memory() -> bool:
         mallopt = library.mallopt
     except AttributeError:
         return False
-    set_mmap = mallopt(_MMAP_THRESHOLD, _MMAP_MOST)
-    return bool(set_mmap and mallopt(_TRIM_THRESHOLD, 2 * _MMAP_MOST))
+    set_mmap = mallopt(_MMAP_THRESHOLD, most)
+    return bool(set_mmap and mallopt(_TRIM_THRESHOLD, 2 * most))

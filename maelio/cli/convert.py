@@ -11,10 +11,11 @@ from maelio.cli.output import AsJson, emit
 from maelio.cli.progress import shown
 from maelio.cli.stores import assignments, numbers, sizes
 from maelio.converters.policies import choices, policies
+from maelio.errors import BadRequest
 from maelio.files import parse_bytes, show_bytes
 
 if TYPE_CHECKING:
-    from maelio.converters.convert import Progress
+    from maelio.converters.convert import PartDone, Progress
     from maelio.converters.options import Options
     from maelio.store import Store
 
@@ -85,6 +86,21 @@ def convert(
         ),
     ] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing store.")] = False,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Do only this part, beside other processes and machines; then once without it, to publish.",
+        ),
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHO",
+            help="Who does the work: local:N processes, slurm:N jobs, or the address of a scheduler.",
+            show_default="threads of this process",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -96,8 +112,10 @@ def convert(
 ) -> None:
     """Restructure files into a store. Interrupted, the same command goes on where it stopped."""
     from maelio.converters.convert import convert as run
+    from maelio.converters.convert import convert_part
     from maelio.converters.dry_run import dry_run as look_ahead
     from maelio.converters.options import Options
+    from maelio.converters.share import Share
     from maelio.settings import load_settings
 
     settings = load_settings()
@@ -119,8 +137,12 @@ def convert(
         threads=settings.threads if threads is None else threads,
         group=group,
         overwrite=overwrite,
+        dask=dask,
     )
+    share = None if part is None else Share.parse(part)
     if format == "netcdf":
+        if share or dask:
+            raise BadRequest("--format netcdf is written by one process: leave out --part and --dask")
         _export(sources, store, options, dry_run, as_json)
         return
     if dry_run:
@@ -134,14 +156,19 @@ def convert(
     with shown() as show:
         watch = Watch(show)
         try:
-            written = run(sources, store, options, progress=watch)
+            if share is None:
+                summary, line = summarise(run(sources, store, options, progress=watch)), one_line
+            else:
+                ended = convert_part(sources, store, share, options, progress=watch)
+                summary, line = summarise_part(ended, store), part_line
         except KeyboardInterrupt:
             raise KeyboardInterrupt("the same command goes on from here") from None
-    summary = summarise(written, watch.bytes_here, time.perf_counter() - start)
+    wall_s = time.perf_counter() - start
+    summary |= {"wall_s": wall_s, "decoded_bytes_per_s": watch.bytes_here / wall_s}
     if as_json:
         emit(summary)
     else:
-        typer.echo(one_line(summary))
+        typer.echo(line(summary))
 
 
 def _export(sources: list[str], target: Path, options: "Options", dry_run: bool, as_json: bool) -> None:
@@ -179,30 +206,48 @@ class Watch:
 
     def __init__(self, then: "Callable[[Progress], None]") -> None:
         self._then = then
-        self._first: int | None = None
         self.bytes_here = 0
 
     def __call__(self, progress: "Progress") -> None:
-        self._first = progress.bytes_done if self._first is None else self._first
-        self.bytes_here = progress.bytes_done - self._first
+        self.bytes_here = progress.bytes_done - progress.resumed_bytes
         self._then(progress)
 
 
-def summarise(store: "Store", bytes_here: int, wall_s: float) -> dict[str, Any]:
-    """What a conversion made. `ratio`: decoded over stored bytes. The rate is of what this run decoded."""
+def summarise(store: "Store") -> dict[str, Any]:
+    """What a conversion made. `ratio`: decoded over stored bytes. The rate, added to it, is of what this run decoded."""
     return {
         **sizes(store),
         "store": str(store.path),
         "samples": store.samples,
         "variables": [name for array in store.arrays.values() for name in array.variables],
-        "wall_s": wall_s,
-        "decoded_bytes_per_s": bytes_here / wall_s,
+    }
+
+
+def summarise_part(part: "PartDone", store: Path) -> dict[str, Any]:
+    return {
+        "store": str(store.absolute()),
+        "part": str(part.share),
+        "regions": part.regions,
+        "regions_done": part.regions_done,
+        "regions_wanted": part.regions_wanted,
     }
 
 
 def one_line(summary: dict[str, Any]) -> str:
     return (
         f"{summary['store']}: {summary['samples']} samples of {', '.join(summary['variables'])}; "
-        f"{show_bytes(summary['stored_bytes'])}, {summary['ratio']:.2f} times smaller than decoded; "
-        f"{summary['wall_s']:.2f} s, {summary['decoded_bytes_per_s'] / 1e6:.1f} MB/s"
+        f"{show_bytes(summary['stored_bytes'])}, {summary['ratio']:.2f} times smaller than decoded; {_pace(summary)}"
     )
+
+
+def part_line(summary: dict[str, Any]) -> str:
+    all_done = summary["regions_done"] == summary["regions_wanted"]
+    return (
+        f"{summary['store']}: part {summary['part']} has ended, {summary['regions']} regions; of the whole "
+        f"{summary['regions_done']} of {summary['regions_wanted']} are done; {_pace(summary)}; "
+        f"the same command without --part {'publishes it' if all_done else 'does what is missing and publishes'}"
+    )
+
+
+def _pace(summary: dict[str, Any]) -> str:
+    return f"{summary['wall_s']:.2f} s, {summary['decoded_bytes_per_s'] / 1e6:.1f} MB/s"

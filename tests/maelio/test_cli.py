@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from maelio import __version__, errors
 from maelio.cli import main, stores
 from maelio.cli.output import columns, finite
-from maelio.cli.progress import EVERY_S, Lines
+from maelio.cli.progress import EVERY_S, Lines, describe
 from maelio.converters.convert import Progress
 from maelio.records import write_record
 from maelio.store import Statistics
@@ -343,10 +343,41 @@ def test_lines_come_when_their_time_has_passed_and_not_before() -> None:
     show = Lines(lines.append, clock=lambda: now)
     counts = []
     for now in (0.0, EVERY_S / 2, EVERY_S, EVERY_S + 1, 2 * EVERY_S):  # noqa: B007 - the clock reads it
-        show(Progress(1, 3, 2**20, 3 * 2**20, 1))
+        show(Progress(2, 4, 2 * 10**9, 4 * 10**9, 1, 10**9))
         counts.append(len(lines))
     assert counts == [0, 0, 1, 1, 2]
-    assert lines[0] == "1 of 3 regions, 1.0 MiB of 3.0 MiB, 1 from an earlier run"
+    assert lines == [
+        "2 of 4 regions, 2.0 of 4.0 GB, 1 from an earlier run, 33.3 MB/s, 1 min 0 s left",
+        "2 of 4 regions, 2.0 of 4.0 GB, 1 from an earlier run, 16.7 MB/s, 2 min 0 s left",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("progress", "elapsed_s", "line"),
+    [
+        (
+            Progress(12, 96, 8 * 10**8, 61 * 10**8, 0, 0),
+            2.58,
+            "12 of 96 regions, 0.8 of 6.1 GB, 310 MB/s, 17 s left",
+        ),
+        (Progress(0, 3, 0, 3000, 0, 0), 9.0, "0 of 3 regions, 0.0 of 3.0 kB"),
+        (Progress(1, 3, 1000, 3000, 1, 1000), 9.0, "1 of 3 regions, 1.0 of 3.0 kB, 1 from an earlier run"),
+        (Progress(1, 2, 10, 20, 0, 0), 10000.0, "1 of 2 regions, 10.0 of 20.0 B, 0.001 B/s, 2 h 46 min left"),
+    ],
+)
+def test_a_line_tells_the_rate_and_the_time_left(progress: Progress, elapsed_s: float, line: str) -> None:
+    assert describe(progress, elapsed_s) == line
+
+
+@given(st.integers(1, 10**9), st.integers(0, 10**12), st.integers(0, 10**12), st.floats(0.1, 1e5))
+def test_bytes_of_an_earlier_run_do_not_count_in_the_rate(
+    here: int, left: int, resumed: int, elapsed_s: float
+) -> None:
+    """Rate and time left are those of a run that starts with what this one found to do."""
+    fresh = Progress(1, 2, here, here + left, 0, 0)
+    later = Progress(2, 3, here + resumed, here + left + resumed, 1, resumed)
+    pace = ", ".join(describe(fresh, elapsed_s).split(", ")[2:])
+    assert describe(later, elapsed_s).endswith(f"from an earlier run, {pace}")
 
 
 values = st.lists(st.lists(st.floats(180, 330), max_size=5), min_size=1, max_size=4)
