@@ -1,6 +1,7 @@
 """Real GRIB files of twenty projects: every field comes back as eccodes and cfgrib read it, or the refusal says why."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,10 +31,13 @@ REFUSED = {  # for a reason that the message gives
 @pytest.mark.slow
 def test_every_field_of_real_files_comes_back(shared_data: Path, tmp_path: Path) -> None:
     """In a process of its own, which has to reach the last file."""
+    switch = "ECCODES_ECKIT_GEO"  # by which eccodes, and so cfgrib, gives other latitudes; an engine of xarray sets it
+    environment = {name: value for name, value in os.environ.items() if name != switch}
     paths = sorted(path for name in NAMES for path in shared_data.rglob(name))
     done = subprocess.run(
         [sys.executable, "-m", "tests.converters.grib_sweep", tmp_path, *paths],
         cwd=ROOT,
+        env=environment,
         check=False,
         capture_output=True,
         text=True,
