@@ -57,10 +57,15 @@ def convert_one(path: Path, target: Path) -> None:
         convert([path], target, replace(_OPTIONS, samples=longest))
 
 
-def judge(path: Path, target: Path) -> Verdict:
-    """The store at `target` against the file: every value, and for NetCDF and Zarr every name and attribute."""
+def judge(path: Path, target: Path, *, cfgrib: bool = True) -> Verdict:
+    """The store at `target` against the file: every value, and for NetCDF and Zarr every name and attribute.
+
+    Of GRIB, eccodes judges the values, and cfgrib what belongs to a variable and where it lies.
+    """
     _quiet()
-    return _judge_grib(path, target) if identify(path) == "grib" else _judge_netcdf(path, target)
+    return (
+        _judge_grib(path, target, cfgrib=cfgrib) if identify(path) == "grib" else _judge_netcdf(path, target)
+    )
 
 
 def _judge_netcdf(path: Path, target: Path) -> Verdict:
@@ -69,11 +74,11 @@ def _judge_netcdf(path: Path, target: Path) -> Verdict:
         return Verdict(len(store.variables), sum(each.size for each in store.variables.values()), found)
 
 
-def _judge_grib(path: Path, target: Path) -> Verdict:
+def _judge_grib(path: Path, target: Path, *, cfgrib: bool) -> Verdict:
     with xr.open_dataset(open_store(target).path, engine="maelio") as found:
         found.load()
     _, values, wrong = compare_with_eccodes(found, path)
-    _, also = compare_with_cfgrib(found, path)
+    _, also = compare_with_cfgrib(found, path) if cfgrib else (0, [])
     return Verdict(len(found.data_vars), values, (*wrong, *also))
 
 

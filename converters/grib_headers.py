@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maelio.converters.grib_scan import Scan, in_rows
+from maelio.errors import BadData
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +160,9 @@ def facts(handle: int) -> Facts:
 def grid(handle: int) -> Grid:
     """The grid, with latitudes and longitudes where eccodes computes them without help from outside.
 
-    Raises CodesInternalError: it has no grid that eccodes knows.
+    Raises:
+        CodesInternalError: it has no grid that eccodes knows.
+        BadData: there are more or fewer values than points.
     """
     found = _get(handle, _GRID)
     kind = str(found.get("gridType", "unknown"))
@@ -173,9 +176,14 @@ def grid(handle: int) -> Grid:
         dimensions, coordinates = _plane(handle, kind, shape, scan)
         return Grid(kind, dimensions, shape, scan, coordinates, attributes)
     size = eccodes.codes_get_size(handle, "values")
+    if kind in _SEPARABLE | _PLANE | _POINTS and points != size:
+        raise BadData(f"its grid {kind} has {points} points, its data {size} values")
     places = (_places(handle) if kind in _POINTS else None) or {}
+    for name, values in places.items():
+        if len(values) != size:
+            raise BadData(f"its grid {kind} has {len(values)} {name}s, its data {size} values")
     points_at: dict[str, Coordinate] = {
-        name: (("values",), values, _PLACES[name]) for name, values in places.items() if len(values) == size
+        name: (("values",), values, _PLACES[name]) for name, values in places.items()
     }
     return Grid(kind, ("values",), (size,), Scan(), points_at, attributes)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from maelio.converters.convert import convert
 from maelio.converters.decoder import decoder
 from maelio.converters.options import Options
+from maelio.errors import BadData
 from tests.converters.grib_files import write_grib
 
 # Samples that eccodes brings, and the dimensions that a field of them has behind its time.
@@ -104,3 +105,14 @@ def test_packings_of_a_whole_grid(tmp_path: Path, packing: str, bits: int) -> No
     encoded, wanted = sample("regular_ll_pl_grib2", packingType=packing, bitsPerValue=bits)
     np.testing.assert_array_equal(decoder().values(encoded + bytes(4096), wanted.size), wanted)
     np.testing.assert_array_equal(converted(tmp_path, [encoded]).values.ravel(), wanted.astype(np.float32))
+
+
+def test_a_grid_of_more_points_than_values_is_refused(tmp_path: Path) -> None:
+    """The lengths of its rows are damaged; the values alone would look well."""
+    encoded = bytearray(sample("reduced_ll_sfc_grib1")[0])
+    grid = 8 + int.from_bytes(encoded[8:11], "big")
+    encoded[grid + int.from_bytes(encoded[grid : grid + 3], "big") - 2] ^= 1  # of the last row: 256 points
+    with pytest.raises(
+        BadData, match=r"message 1 cannot be described: its grid reduced_\w+ has \d+ \w+, its data \d+"
+    ):
+        converted(tmp_path, [bytes(encoded)])
