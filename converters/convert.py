@@ -17,6 +17,7 @@ from maelio.converters.publish import publish
 from maelio.converters.region import Done, Memory, convert_region
 from maelio.converters.remote import discard, staging
 from maelio.converters.source import extent
+from maelio.converters.sweep import sweep
 from maelio.errors import BadData, MaelioError, NotPermitted
 from maelio.store import Store, open_store, unfinished
 
@@ -88,12 +89,24 @@ def tell_accepted(plan: Plan) -> None:
 
 
 def _run(plan: Plan, journal: Journal, folder: Path, progress: Callable[[Progress], None]) -> list[Done]:
+    for name, reason in plan.slow().items():
+        log.warning("%s is read through its own library: %s", name, reason)
+    if plan.series:
+        slabs = sum(len(each.slabs) for each in plan.series.values())
+        return sweep(
+            plan,
+            journal,
+            folder,
+            lambda done, nbytes, resumed: progress(Progress(done, slabs, nbytes, plan.bytes, resumed)),
+        )
+    return _regions(plan, journal, folder, progress)
+
+
+def _regions(plan: Plan, journal: Journal, folder: Path, progress: Callable[[Progress], None]) -> list[Done]:
     todo = [region for region in plan.regions if (region.array.name, region.shard) not in journal.done]
     done = list(journal.done.values())
     total = sum(region.bytes for region in plan.regions)
     finished = total - sum(region.bytes for region in todo)
-    for name, reason in plan.slow().items():
-        log.warning("%s is read through its own library: %s", name, reason)
 
     def report() -> None:
         progress(Progress(len(done), len(plan.regions), finished, total, len(journal.done)))

@@ -154,7 +154,7 @@ def encode(variables: Mapping[str, xr.Variable]) -> dict[str, bytes]:
         xr.Dataset(coords=coordinates).to_zarr(
             zarr.storage.MemoryStore(memory), zarr_format=3, consolidated=False
         )
-    return {key: value.to_bytes() for key, value in memory.items() if "/" in key}
+    return {key: memory[key].to_bytes() for key in sorted(memory) if "/" in key}  # written in any order
 
 
 def _rename(folder: Path, target: Path) -> None:
