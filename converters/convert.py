@@ -18,13 +18,15 @@ from maelio.converters.remote import discard, staging
 from maelio.converters.replace import recover, replace
 from maelio.converters.share import Share
 from maelio.converters.source import extent
+from maelio.converters.sweep import sweep
 from maelio.converters.threads import in_threads
-from maelio.errors import BadData, MaelioError, NotPermitted
+from maelio.errors import BadData, BadRequest, MaelioError, NotPermitted
 from maelio.store import Store, open_store, unfinished
 
 log = logging.getLogger(__name__)
 
 DEFAULTS = Options()
+_IN_ONE_PASS = "series are made by one process, in one pass over all files: leave it out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,8 @@ def convert_part(
         recover(target)
     plan, folder = prepare(sources, target, options).plan, unfinished(target)
     tell_accepted(plan)
+    if plan.series:
+        raise BadRequest(f"part {share}: {_IN_ONE_PASS}")
     regions = share.take(plan.regions)
     keep_freed_memory(plan.kept_bytes)
     with writing(target), open_journal(folder, plan, share) as journal:
@@ -133,6 +137,12 @@ def _run(
     plan: Plan, regions: Sequence[Region], journal: Journal, folder: Path, progress: Report | None
 ) -> list[Done]:
     """Do those of `regions` that are not done, by whatever runs them; commit each. All that are done."""
+    for name, reason in plan.slow().items():
+        log.warning("%s is read through its own library: %s", name, reason)
+    if plan.series:
+        if plan.options.dask is not None:
+            raise BadRequest(f"dask {plan.options.dask!r}: {_IN_ONE_PASS}")
+        return _swept(plan, journal, folder, progress)
     left = {
         (region.array.name, region.shard): region
         for region in regions
@@ -141,8 +151,6 @@ def _run(
     done = list(journal.done.values())
     total = sum(region.bytes for region in regions)
     resumed = finished = total - sum(region.bytes for region in left.values())
-    for name, reason in plan.slow().items():
-        log.warning("%s is read through its own library: %s", name, reason)
 
     def report() -> None:
         if progress:
@@ -158,6 +166,19 @@ def _run(
             finished += left[one.array, one.shard].bytes
             report()
     return done
+
+
+def _swept(plan: Plan, journal: Journal, folder: Path, progress: Report | None) -> list[Done]:
+    slabs = sum(len(each.slabs) for each in plan.series.values())
+    resumed_bytes: int | None = None
+
+    def report(done: int, nbytes: int, resumed: int) -> None:
+        nonlocal resumed_bytes
+        resumed_bytes = nbytes if resumed_bytes is None else resumed_bytes
+        if progress:
+            progress(Progress(done, slabs, nbytes, plan.bytes, resumed, resumed_bytes))
+
+    return sweep(plan, journal, folder, report)
 
 
 def _runner(options: Options) -> Runner:

@@ -10,7 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maelio.converters.decoder import decoder
-from maelio.converters.grib_cube import LEVEL, NUMBER, STEP, TIME, Asked, Cube, Message, arrange
+from maelio.converters.grib_cube import (
+    DIRECTION,
+    FREQUENCY,
+    LEVEL,
+    NUMBER,
+    STEP,
+    TIME,
+    Asked,
+    Cube,
+    Message,
+    arrange,
+)
 from maelio.converters.grib_headers import Facts, Grid
 from maelio.converters.grib_walk import Header, walk
 from maelio.converters.messages import read_message
@@ -99,7 +110,7 @@ def describe_all(
     """
     indexes = [_index_or_problem(path) for path in paths]
     whole = [index for index in indexes if isinstance(index, _Index)]
-    along = samples or _samples([index.messages for index in whole])
+    along = _along(samples, [index.messages for index in whole])
     asked = Asked(along, variables, keep_last)
     return [
         _described(index, asked, first=index is whole[0])
@@ -126,13 +137,23 @@ def _described(index: _Index, asked: Asked, *, first: bool) -> Described:
     return Described(_source(index, found.cubes, asked.samples), found.problems)
 
 
-def _samples(files: Sequence[Sequence[Message]]) -> str:
-    """Time or step: the one that files differ in, else the longer one, else time."""
+def _along(samples: str | None, files: Sequence[Sequence[Message]]) -> str:
+    """The dimension that files follow each other along: the samples', where messages differ in it.
+
+    Else time or step: the one that files differ in, else the longer one, else time.
+    """
+    if samples in (TIME, STEP):
+        return samples
+    axes = {NUMBER, DIRECTION, FREQUENCY, *(message.facts.level_type for file in files for message in file)}
     times = [frozenset(message.time for message in file) for file in files]
     steps = [frozenset(message.facts.step_s for message in file) for file in files]
     if len(set(times)) > 1:
         return TIME
-    if len(set(steps)) > 1 or (steps and len(steps[0]) > len(times[0])):
+    if len(set(steps)) > 1:
+        return STEP
+    if samples in axes:
+        return samples
+    if steps and len(steps[0]) > len(times[0]):
         return STEP
     return TIME
 

@@ -83,9 +83,7 @@ def open_journal(folder: Path, plan: Plan, share: Share | None = None) -> Iterat
         fd = _begin(folder, plan, share, held)
         journal: Journal | None = None
         try:
-            regions = plan.regions if share is None else share.take(plan.regions)
-            wanted = {(region.array.name, region.shard) for region in regions}
-            journal = Journal(fd, _resume(folder, plan, wanted))
+            journal = Journal(fd, _resume(folder, plan, _wanted(plan, share)))
             yield journal
         except BaseException:
             if share is None and journal and not journal.committed:
@@ -162,6 +160,12 @@ def _discard(folder: Path, keep: Collection[int]) -> None:
             path.unlink()
     for fd in keep:
         os.ftruncate(fd, 0)
+
+
+def _wanted(plan: Plan, share: Share | None) -> Collection[Key]:
+    if share is None:
+        return plan.shards
+    return {(region.array.name, region.shard) for region in share.take(plan.regions)}
 
 
 def _resume(folder: Path, plan: Plan, wanted: Collection[Key]) -> dict[Key, Done]:

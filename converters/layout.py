@@ -8,6 +8,7 @@ shard    as many chunks as fit `shard_bytes`: one file, one region of work
 from math import ceil, lcm, log2
 
 CHUNK_BYTES = 2**20  # what small rows are gathered to, and the least a large row is cut into
+SERIES_BYTES = 16 * 2**20  # of a block of series, which a reader decodes at once: its chunks of all times
 SMALL_ROW = 64 * 2**10
 LARGE_ROW = 4 * 2**20
 
@@ -21,10 +22,20 @@ def rows_per_chunk(row_bytes: int, samples: int, width: int = 1) -> int:
     if row_bytes >= SMALL_ROW:
         return 1
     wanted: int = 2 ** round(log2(CHUNK_BYTES / row_bytes))
+    if width == 1:
+        return min(wanted, samples)
     if width <= wanted:
-        return min(wanted // width * width, samples)
-    dividing = (rows for rows in range(wanted // 2, 2 * wanted + 1) if width % rows == 0)
+        return min(round(CHUNK_BYTES / row_bytes / width) * width, samples)
+    dividing = (rows for rows in range(max(wanted // 2, 1), 2 * wanted + 1) if width % rows == 0)
     return min(dividing, key=lambda rows: abs(log2(rows / wanted)), default=wanted)
+
+
+def series_per_chunk(cut_bytes: int, row_bytes: int, samples: int, width: int = 1) -> int:
+    """Rows of one inner chunk that has `cut_bytes` of each row of `row_bytes`: a part of a series.
+
+    As many as make 1 MiB, but no more than make 16 MiB of whole rows.
+    """
+    return rows_per_chunk(max(cut_bytes, CHUNK_BYTES * row_bytes // SERIES_BYTES), samples, width)
 
 
 def variables_per_chunk(row_bytes: int, variables: int) -> int:

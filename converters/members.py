@@ -12,31 +12,40 @@ from maelio.converters.formats import read_whole, undecodable
 from maelio.converters.merge import differences, reversed_latitudes, shared, turned, unlike
 from maelio.converters.options import Options
 from maelio.converters.problems import Problem, failure, problem
-from maelio.converters.selection import is_time, sample_dimensions, select
+from maelio.converters.selection import (
+    growing_dimension,
+    is_time,
+    sample_dimensions,
+    select,
+    series_dimension,
+)
 from maelio.converters.source import Source, stand_in
-from maelio.errors import BadData
+from maelio.errors import BadData, BadRequest
 
 Raw = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What every file should have: names to stack and to carry along, and the dimensions of the samples."""
+    """What every file should have: names to stack and to carry along, and the dimensions of the samples.
 
+    `dimension` is the one along which files are joined: the samples' first, or another, and samples are series then.
+    """
+
+    dimension: str
     dimensions: tuple[str, ...]
     stacked: tuple[str, ...]
     carried: tuple[str, ...]
 
     @property
-    def dimension(self) -> str:
-        """The one along which files are joined."""
-        return self.dimensions[0]
+    def all_dimensions(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.dimensions, self.dimension)))
 
     def but(self, dropped: set[str]) -> "Wanted":
         stacked, carried = (
             tuple(name for name in names if name not in dropped) for names in (self.stacked, self.carried)
         )
-        return Wanted(self.dimensions, stacked, carried)
+        return Wanted(self.dimension, self.dimensions, stacked, carried)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,11 +56,52 @@ class Member:
     values: Raw
 
 
-def wanted_of(source: Source, options: Options) -> Wanted:
-    """What the first file makes of the request. Raises BadRequest: it does not fit the file."""
-    dimensions = sample_dimensions(source, options.samples)
-    stacked, carried = select(source, options.variables, dimensions)
-    return Wanted(dimensions, tuple(stacked), tuple(carried))
+def wanted_of(sources: Sequence[Source], options: Options, *, series: bool) -> Wanted:
+    """What the first file makes of the request. `series`: samples may be series along another dimension than theirs.
+
+    Raises BadRequest: it does not fit the file.
+    """
+    dimensions = sample_dimensions(sources[0], options.samples)
+    dimension = _joined_along(sources, dimensions, options, series=series)
+    wanted = Wanted(dimension, dimensions, (), ())
+    stacked, carried = select(sources[0], options.variables, wanted.all_dimensions)
+    return replace(wanted, stacked=tuple(stacked), carried=tuple(carried))
+
+
+def _joined_along(
+    sources: Sequence[Source], samples: Sequence[str], options: Options, *, series: bool
+) -> str:
+    """The dimension along which files follow each other: the samples' first, or the one of their series.
+
+    Raises BadRequest: in several files, where samples are series and the container cannot take those in one pass, or
+        where another dimension of the samples comes first.
+    """
+    growing = growing_dimension(sources[0])
+    if growing and growing in samples[1:] and len(sources) > 1 and not _equal_in_all(sources, growing):
+        first = ",".join((growing, *(name for name in samples if name != growing)))
+        raise BadRequest(
+            f"{len(sources)} files follow each other along {growing!r}, which then is the slowest dimension of the "
+            f"samples; wanted --samples {first}"
+        )
+    along = series_dimension(sources[0], options.variables, samples)
+    if along is None or along in options.reduce or (len(sources) > 1 and _equal_in_all(sources, along)):
+        return samples[0]
+    if series:
+        return along
+    if len(sources) > 1:
+        raise BadRequest(
+            f"--samples {','.join(samples)} makes series along {along!r} of {len(sources)} files, which only a "
+            "store of --format zarr takes"
+        )
+    return samples[0]
+
+
+def _equal_in_all(sources: Sequence[Source], name: str) -> bool:
+    """Files with one and the same coordinate do not follow each other along it."""
+    if not all(name in source.variables for source in sources):
+        return False
+    values = [read_whole(source, [name])[name] for source in sources]
+    return all(np.array_equal(found, values[0]) for found in values[1:])
 
 
 def take_part(source: Source, first: Member | None, wanted: Wanted) -> tuple[Member | None, list[Problem]]:

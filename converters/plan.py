@@ -4,13 +4,14 @@
     samples    0 ................................................... 36
     regions    |   shard 0 of fields   |   shard 1 of fields   | ...
 
-A region is one shard: the unit of memory, of retry and of commit. The plan is a value; `describe` prints it.
+A region is one shard: the unit of memory, of retry and of commit. Where samples are whole series along the
+dimension that joins the files, there are no regions: `slabs` has the picture. The plan is a value; `describe` prints it.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 
@@ -19,6 +20,7 @@ from pydantic import JsonValue
 from maelio.converters.moments import scratch_bytes
 from maelio.converters.options import Options
 from maelio.converters.samples import Box, Samples, boxes
+from maelio.converters.slabs import Series, cut_along
 from maelio.converters.source import Reduced, Source
 from maelio.converters.steps import Feed, feeds, filling_bytes
 from maelio.converters.storage import Part, Slow
@@ -78,9 +80,10 @@ class Region:
 class Plan:
     """All that a conversion will do. `levels` names the vertical dimension of an array, where it has one.
 
-    `joined` are the rows of the files along the first of the samples' dimensions; `parts` are what is taken of
-    others, where it is not everything. `accepted`: problems of the sources that a policy takes, and what is done about
-    each, a line each. `carried_bytes` are of coordinates and the like, which are held from the beginning to the end.
+    `joined` are the rows of the files: along the first of the samples' dimensions, or along another, and samples are
+    series then. `parts` are what is taken of other dimensions, where it is not everything. `accepted`: problems of the
+    sources that a policy takes, and what is done about each, a line each. `carried_bytes` are of coordinates and the
+    like, which are held from the beginning to the end.
     """
 
     joined: Joined
@@ -95,6 +98,8 @@ class Plan:
 
     @property
     def regions(self) -> tuple[Region, ...]:
+        if self.series:
+            return ()
         return tuple(
             Region(
                 array,
@@ -108,13 +113,29 @@ class Plan:
             for shard in range(array.shards)
         )
 
+    @property
+    def shards(self) -> frozenset[tuple[str, int]]:
+        """Every shard of every array, by name and number."""
+        return frozenset((array.name, shard) for array in self.arrays for shard in range(array.shards))
+
     @cached_property
     def feeds(self) -> Mapping[str, Sequence[tuple[Feed, ...]]]:
         """How the variables of each array come out of each file."""
         return {
             array.name: [
-                feeds(array, source, self.samples, self.parts, self.options) for source in self.sources
+                feeds(array, source, self.samples.dimensions, array.dimensions[2:], self.parts, self.options)
+                for source in self.sources
             ]
+            for array in self.arrays
+        }
+
+    @cached_property
+    def series(self) -> Mapping[str, Series]:
+        """The arrays as series along the joined dimension. Empty where they are cut into regions."""
+        if self.joined.dimension in self.samples.dimensions:
+            return {}
+        return {
+            array.name: as_series(array, self.sources, self.joined, self.samples, self.parts, self.options)
             for array in self.arrays
         }
 
@@ -125,15 +146,27 @@ class Plan:
     @property
     def workers(self) -> int:
         """Threads that work: as many as asked for, as there are regions, and as the memory holds."""
-        fitting = (self.options.memory - self.carried_bytes) // self.worker_bytes
-        return max(1, min(self.options.threads, len(self.regions), fitting))
+        fitting = (self.options.memory - self.held_bytes) // self.worker_bytes
+        return max(1, min(self.options.threads, len(self.regions) or self.options.threads, fitting))
+
+    @property
+    def slab_bytes(self) -> int:
+        """Of a slab of series, which all workers share."""
+        return max((each.slab_bytes for each in self.series.values()), default=0)
+
+    @property
+    def held_bytes(self) -> int:
+        """What is held whatever the workers do."""
+        return self.carried_bytes + self.slab_bytes
 
     @property
     def worker_bytes(self) -> int:
         return max(map(self.worker_bytes_of, self.arrays))
 
     def worker_bytes_of(self, array: StackedArray) -> int:
-        """What one worker holds while it makes a shard of `array`."""
+        """What one worker holds while it makes a shard of `array`, or its part of a slab."""
+        if self.series:
+            return self.series[array.name].worker_bytes
         return worker_bytes(array, self.samples, self.feeds[array.name][0])
 
     @property
@@ -143,8 +176,8 @@ class Plan:
 
     @property
     def peak_bytes(self) -> int:
-        """The most that is held at once: computed here, kept by `regions`."""
-        return self.workers * self.worker_bytes + self.carried_bytes
+        """The most that is held at once: computed here, kept by `region` and `sweep`."""
+        return self.held_bytes + self.workers * self.worker_bytes
 
     @property
     def digest(self) -> str:
@@ -195,6 +228,7 @@ class Plan:
             "sources": [source.identity[0] for source in self.sources],
             "sample_dimensions": dict(zip(self.samples.dimensions, self.samples.shape, strict=True)),
             "samples": self.samples.count,
+            "joined_along": self.joined.dimension,
             "decoded_bytes": self.bytes,
             "peak_bytes": self.peak_bytes,
             **self.recorded(),
@@ -231,11 +265,36 @@ class Plan:
         if lossy := self.options.lossy():
             lines.append(f"lossy: {'; '.join(lossy)}")
         lines += [f"slow: {name} through its own library ({reason})" for name, reason in self.slow().items()]
-        lines.append(
-            f"{len(self.regions)} region(s), {self.workers} thread(s), "
-            f"at most {show_bytes(self.peak_bytes)} of memory"
-        )
+        work = f"{len(self.regions)} region(s)"
+        if self.series:
+            slabs = sum(len(each.slabs) for each in self.series.values())
+            steps = max(each.length for each in self.series.values())
+            work = f"one pass in {slabs} slab(s) of up to {steps} steps of {self.joined.dimension!r}"
+        lines.append(f"{work}, {self.workers} thread(s), at most {show_bytes(self.peak_bytes)} of memory")
         return "\n".join(lines)
+
+
+def as_series(
+    array: StackedArray,
+    sources: Sequence[Source],
+    joined: Joined,
+    samples: Samples,
+    parts: Mapping[str, Part],
+    options: Options,
+) -> Series:
+    """`array` as series along the joined dimension, cut as it says."""
+    dimensions = sources[0].variables[array.variables[0]].dimensions
+    fields = tuple(name for name in dimensions if name != joined.dimension)
+    each = []
+    for source in sources:
+        cut = cut_along(
+            [source.variables[name] for name in array.variables], fields, {*parts, *source.flipped}
+        )
+        drawn = [joined.dimension, *([cut] if cut else [])]
+        rest = [name for name in fields if name != cut]
+        each.append(feeds(array, source, drawn, rest, parts, options))
+    whole = Series(array, samples, joined, each, fields)
+    return replace(whole, reading_bytes=whole.most_read())
 
 
 def pieces(numbers: range, joined: Joined, samples: Samples) -> Iterator[Piece]:

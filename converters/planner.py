@@ -12,8 +12,9 @@ import numpy as np
 from maelio.codecs import Codec
 from maelio.converters import layout
 from maelio.converters.options import Options
-from maelio.converters.plan import Plan
+from maelio.converters.plan import Plan, as_series
 from maelio.converters.samples import Samples
+from maelio.converters.slabs import plan_series
 from maelio.converters.source import Source, Variable
 from maelio.converters.storage import Chunks, Part
 from maelio.converters.times import Joined
@@ -57,28 +58,27 @@ def make_plan(
         rank = 1 + len(variables[0].dimensions) - len(samples.dimensions)
         name = free_name(_NAMES.get(rank, "fields"), taken)
         axis = free_name(VARIABLE if len(groups) == 1 else f"{name}_{VARIABLE}", taken)
-        arrays.append(_array(name, (sample, axis), variables, samples, options, parts))
+        arrays.append(_array(name, (sample, axis), variables, joined, samples, options, parts))
         taken |= {name, axis}
+    if joined.dimension not in samples.dimensions:
+        left = options.memory - carried_bytes
+        arrays = [
+            plan_series(as_series(array, sources, joined, samples, parts, options), options, left).array
+            for array in arrays
+        ]
     _check_records(arrays)
     levels = {array.name: _level(array, first) for array in arrays}
-    return _fit(
-        Plan(
-            joined,
-            samples,
-            tuple(sources),
-            tuple(arrays),
-            levels,
-            options,
-            parts,
-            carried_bytes=carried_bytes,
-        )
+    plan = Plan(
+        joined, samples, tuple(sources), tuple(arrays), levels, options, parts, carried_bytes=carried_bytes
     )
+    return plan if plan.series else _fit(plan)
 
 
 def _array(
     name: str,
     axes: tuple[str, str],
     variables: Sequence[Variable],
+    joined: Joined,
     samples: Samples,
     options: Options,
     parts: Mapping[str, Part],
@@ -87,8 +87,10 @@ def _array(
     rest = [
         (dimension, len(parts[dimension]) if dimension in parts else size)
         for dimension, size in zip(model.dimensions, model.shape, strict=True)
-        if dimension not in samples.dimensions
+        if dimension not in samples.dimensions and dimension != joined.dimension
     ]
+    if joined.dimension not in samples.dimensions:
+        rest.insert(0, (joined.dimension, joined.count))
     dtype = _dtype(model, options)
     row_bytes = len(variables) * prod(size for _, size in rest) * dtype.itemsize
     chunk_rows = layout.rows_per_chunk(row_bytes, samples.count, samples.width)

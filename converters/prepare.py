@@ -93,19 +93,20 @@ def survey(sources: object, target: Path | None, options: Options, folder: Path 
             verdicts.judge_file(found.problems)
     try:
         readable = [(found.source, found.problems) for found in described if found.source is not None]
-        return _surveyed(readable, options, verdicts)
+        return _surveyed(readable, options, verdicts, series=target is not None and options.format == "zarr")
     except BadRequest:
         if verdicts.refused:  # what is asked for may be in what cannot be taken
             return Survey(tuple(verdicts.refused), None)
         raise
 
 
-def _surveyed(readable: Sequence[Readable], options: Options, verdicts: Verdicts) -> Survey:
-    members, wanted, dropped = _compared(readable, options, verdicts)
+def _surveyed(readable: Sequence[Readable], options: Options, verdicts: Verdicts, *, series: bool) -> Survey:
+    """`series`: samples may be series along another dimension than theirs."""
+    members, wanted, dropped = _compared(readable, options, verdicts, series=series)
     if not members:
         return _nothing("file", verdicts)
     if options.variables is None:
-        for each in additional([member.source for member in members], wanted.dimensions):
+        for each in additional([member.source for member in members], wanted.all_dimensions):
             verdicts.judge(each)
     wanted = wanted.but(dropped)
     if not wanted.stacked:
@@ -120,15 +121,15 @@ def _nothing(left: str, verdicts: Verdicts) -> Survey:
 
 
 def _compared(
-    readable: Sequence[Readable], options: Options, verdicts: Verdicts
+    readable: Sequence[Readable], options: Options, verdicts: Verdicts, *, series: bool
 ) -> tuple[list[Member], Wanted, set[str]]:
     """The files that take part, what the first of them makes of the request, and names that no file shall have."""
     members: list[Member] = []
-    wanted = Wanted((), (), ())
+    wanted = Wanted("", (), (), ())
     dropped: set[str] = set()
-    for source, known in readable:
+    for number, (source, known) in enumerate(readable):
         if not members:
-            wanted = wanted_of(source, options)
+            wanted = wanted_of([left for left, _ in readable[number:]], options, series=series)
             _check_carried([each for each, _ in readable], wanted.carried, wanted.dimension, options)
         member, problems = take_part(source, members[0] if members else None, wanted)
         judged = verdicts.judge_file([*known, *problems])
@@ -163,10 +164,12 @@ def _lined_up(members: Sequence[Member], wanted: Wanted, options: Options, verdi
     if any(each.subject != "gap" for each in verdicts.refused):
         return Survey(tuple(verdicts.refused), None)
     carried = merge_carried(sources, values, wanted.carried, joined)
-    sources, stacked, carried = reduced(sources, wanted.stacked, carried, wanted.dimensions, options.reduce)
+    sources, stacked, carried = reduced(
+        sources, wanted.stacked, carried, wanted.all_dimensions, options.reduce
+    )
     parts = {name: part(at, sizes[name]) for name, at in taken.items()}
-    shape = [len(parts[name]) if name in parts else sizes[name] for name in wanted.dimensions[1:]]
-    samples = Samples(wanted.dimensions, (joined.count, *shape))
+    sizes = {**sizes, **{name: len(part) for name, part in parts.items()}, dimension: joined.count}
+    samples = Samples(wanted.dimensions, tuple(sizes[name] for name in wanted.dimensions))
     kept = {name: _taken(variable, taken) for name, variable in carried.items()}
     held = sum(variable.nbytes for variable in kept.values())
     plan = make_plan(sources, joined, samples, stacked, options, parts, held)

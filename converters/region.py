@@ -101,12 +101,12 @@ def examine(
     level_axis = 1 + rest.index(level) if level else None
     found = tuple(moments(block[:, number], level_axis) for number in range(len(region.array.variables)))
     for number, of_variable in enumerate(found):
-        if _unwanted(of_variable, region.options):
+        if unwanted(of_variable, region.options):
             _refuse(region, sources, block, number)
     return found
 
 
-def _unwanted(found: Moments, options: Options) -> bool:
+def unwanted(found: Moments, options: Options) -> bool:
     """Values are there that are refused; statistics know it without another look at the field."""
     infinite = bool(np.isinf(found.min).any() or np.isinf(found.max).any())
     match options.on.get("non-finite"):
@@ -146,19 +146,22 @@ def read_region(region: Region, sources: Sequence[Source], block: NDArray[Any], 
     """Fill `block` (sample, variable, *rest) with the samples of a region, decoded."""
     for piece in region.pieces:
         source = sources[piece.file]
-        fd = _open(source)
-        try:
+        with open_source(source) as fd:
             for feed in region.feeds[piece.file]:
                 if stop.is_set():
                     raise Stopped
                 out = block[piece.into : piece.into + piece.samples, feed.numbers]
                 feed.fill(fd, source, piece.rows, piece.within, out)
-        finally:
-            os.close(fd)
 
 
-def _open(source: Source) -> int:
+@contextmanager
+def open_source(source: Source) -> Iterator[int]:
+    """A file descriptor to read from. Raises BadData: there is none any more."""
     try:
-        return os.open(source.path, os.O_RDONLY)
+        fd = os.open(source.path, os.O_RDONLY)
     except OSError as error:
         raise BadData(f"{source.path} can no longer be opened: {error.strerror}") from error
+    try:
+        yield fd
+    finally:
+        os.close(fd)

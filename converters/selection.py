@@ -19,8 +19,6 @@ def names(text: str) -> tuple[str, ...]:
 def sample_dimensions(source: Source, wanted: str | None) -> tuple[str, ...]:
     """The dimensions to draw samples from: the wanted ones, else time, else the unlimited one.
 
-    GRIB files can grow along either; there the unlimited one, which they differ in, comes first.
-
     Raises BadRequest: they are not there, or cannot be told.
     """
     sizes = source.sizes
@@ -29,14 +27,39 @@ def sample_dimensions(source: Source, wanted: str | None) -> tuple[str, ...]:
             if name not in sizes:
                 raise BadRequest(f"{source.path}: no dimension {name!r}; there are {', '.join(sizes)}")
         return names(wanted)
+    if (growing := growing_dimension(source)) is None:
+        raise BadRequest(
+            f"{source.path}: which dimension are the samples? name it with --samples: {', '.join(sizes)}"
+        )
+    return (growing,)
+
+
+def growing_dimension(source: Source) -> str | None:
+    """The dimension that files grow along: time, else the unlimited one; in GRIB the other way round."""
+    sizes = source.sizes
     times = [name for name in sizes if name in source.variables and is_time(source, name)]
     unlimited = sorted(source.unlimited & sizes.keys())
     for candidates in (unlimited, times) if source.format == "grib" else (times, unlimited):
         if len(candidates) == 1:
-            return (candidates[0],)
-    raise BadRequest(
-        f"{source.path}: which dimension are the samples? name it with --samples: {', '.join(sizes)}"
-    )
+            return candidates[0]
+    return None
+
+
+def series_dimension(source: Source, wanted: Sequence[str] | None, samples: Sequence[str]) -> str | None:
+    """The dimension of the series that the samples are: the one that files grow along, where samples are not
+    drawn from it and data variables have it beside theirs."""
+    growing = growing_dimension(source)
+    if growing is None or growing in samples:
+        return None
+    plain = auxiliary(source.variables)
+    having = [
+        name
+        for name, variable in source.variables.items()
+        if name not in plain
+        and {growing, *samples} <= {*variable.dimensions}
+        and (wanted is None or name in wanted)
+    ]
+    return growing if having else None
 
 
 def is_time(source: Source, name: str) -> bool:

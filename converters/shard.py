@@ -43,15 +43,22 @@ def write_shard(
 
 def _around(chunk: Chunk, encoded: bytes, position: int) -> tuple[bytes, bytes]:
     """What the container has in front of a chunk and behind it."""
-    raw = chunk.array.codec.name == "none"
-    alignment = _PAGE if raw and chunk.array.chunk_bytes >= _ALIGNED else 1
     match chunk.array.container:
         case "zarr":
-            return bytes(-position % alignment), b""
+            return bytes(padding(chunk.array, position)), b""
         case "tar":
-            return tar.around(chunk, encoded, position, alignment)
+            return tar.around(chunk, encoded, position, _alignment(chunk.array))
         case "tfrecord":
             return tfrecord.around(chunk, encoded)
+
+
+def padding(array: StackedArray, position: int) -> int:
+    """Bytes between `position` in a Zarr shard and the next chunk."""
+    return -position % _alignment(array)
+
+
+def _alignment(array: StackedArray) -> int:
+    return _PAGE if array.codec.name == "none" and array.chunk_bytes >= _ALIGNED else 1
 
 
 def _end(array: StackedArray, index: NDArray[np.uint64]) -> bytes:

@@ -1,7 +1,7 @@
 """What one file holds, whatever its format: names, shapes, attributes, and where the values lie."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +14,7 @@ from maelio.converters.origin import Origin, public
 from maelio.converters.problems import Problem
 from maelio.converters.reduction import Statistic
 from maelio.converters.signature import Format
-from maelio.converters.storage import Held, Rows, Slow, Storage
+from maelio.converters.storage import Chunks, Held, Rows, Slow, Storage
 from maelio.errors import BadData
 
 PACKED = ("scale_factor", "add_offset", "_Unsigned")
@@ -66,6 +66,17 @@ class Variable:
             value for name in FILLS if name in self.attributes for value in np.ravel(self.attributes[name])
         ]
         return tuple(value for value in values if value.dtype.kind in "fiu" and not np.isnan(value))
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """The shape of what is decoded at once; None where every index can be read alone."""
+        match self.storage:
+            case Chunks(shape=shape):
+                return shape
+            case Slow(chunks=shape):
+                return shape
+            case _:
+                return None
 
     def along(self, dimension: str) -> Storage:
         """How to read rows along `dimension`, of what the file has."""
@@ -168,6 +179,12 @@ def describe_variable(
         attributes=dict(raw.attrs),
         stored=stored,
         decoded=decoded,
-        storage=storage,
+        storage=replace(storage, chunks=_chunks(raw)) if isinstance(storage, Slow) else storage,
         group=group,
     )
+
+
+def _chunks(raw: xr.Variable) -> tuple[int, ...] | None:
+    """The shape of the chunks that a library decodes as a whole, as xarray tells it."""
+    found = raw.encoding.get("chunksizes") or raw.encoding.get("chunks")
+    return tuple(found) if found and len(found) == raw.ndim else None

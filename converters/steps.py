@@ -189,10 +189,13 @@ class Feed:
 
         `fd` is the open file. Raises BadData: naming the file and the variable; NotFound, NotPermitted: a server says so.
         """
-        width = prod(map(len, within))
-        for first in range(0, len(rows), count := self.rows_at_once or len(rows)):
-            into = out[first * width : (first + count) * width]
-            self._fill(fd, source, rows[first : first + count], within, into)
+        self.fill_box(fd, source, rows, within, out.reshape(len(rows), *map(len, within), *out.shape[1:]))
+
+    def fill_box(self, fd: int, source: Source, rows: range, within: Box, out: Field) -> None:
+        """The same, into `out` (row, *within, variable, *rest), any strides."""
+        count = self.rows_at_once or len(rows)
+        for first in range(0, len(rows), count):
+            self._fill(fd, source, rows[first : first + count], within, out[first : first + count])
 
     def _fill(self, fd: int, source: Source, rows: range, within: Box, out: Field) -> None:
         parts = {**self.parts, **self.taken(within)}
@@ -201,8 +204,7 @@ class Feed:
             read_stored(fd, source, self.variable, self.drawn[0], rows, field, parts)
 
         shape = taken_shape(self.variable, {**parts, self.drawn[0]: _whole(len(rows))})
-        split = out.reshape(len(rows), *map(len, within), *out.shape[1:])  # a view
-        places = np.moveaxis(split, 1 + len(within), 0).transpose(0, *(1 + np.argsort(self.axes)))
+        places = np.moveaxis(out, 1 + len(within), 0).transpose(0, *(1 + np.argsort(self.axes)))
         name = self.variable.name
         try:
             self.chain.run(read, shape, tuple(places))
@@ -213,11 +215,14 @@ class Feed:
         except (BadData, OSError, RuntimeError) as error:
             raise BadData(f"{source.path}: variable {name!r}: {error}") from error
 
+    def part(self, axis: int) -> Part:
+        """What is taken of an axis of the file."""
+        return self.parts.get(axis) or _whole(self.variable.shape[axis])
+
     def taken(self, within: Box) -> dict[int, Part]:
         """Of each of the samples' axes but the first, what `within` takes of what is taken at all."""
         return {
-            axis: self.parts.get(axis, _whole(self.variable.shape[axis])).take(places)
-            for axis, places in zip(self.drawn[1:], within, strict=True)
+            axis: self.part(axis).take(places) for axis, places in zip(self.drawn[1:], within, strict=True)
         }
 
     def bytes(self, rows: int, values: int) -> int:
@@ -233,29 +238,37 @@ def taken_shape(variable: Variable, parts: Parts) -> tuple[int, ...]:
 
 
 def feeds(
-    array: StackedArray, source: Source, samples: Samples, parts: Mapping[str, Part], options: Options
+    array: StackedArray,
+    source: Source,
+    drawn: Sequence[str],
+    rest: Sequence[str],
+    parts: Mapping[str, Part],
+    options: Options,
 ) -> tuple[Feed, ...]:
-    """How the variables of `array` come out of `source`: those made of the same one by one feed."""
+    """How the variables of `array` come out of `source`: those made of the same one by one feed.
+
+    Of the dimensions of its blocks `drawn` are the samples', the others are `rest`.
+    """
     made = [source.variables[name] for name in array.variables]
     found: list[Feed] = []
     for _, group in groupby(enumerate(made), lambda numbered: id(numbered[1].held)):
         numbers, variables = zip(*group, strict=True)
         into = slice(numbers[0], numbers[-1] + 1)
-        found.append(_feed(into, variables, array, samples, parts, options))
+        found.append(_feed(into, variables, array.dtype, drawn, rest, parts, options))
     return tuple(found)
 
 
 def _feed(
     numbers: slice,
     variables: Sequence[Variable],
-    array: StackedArray,
-    samples: Samples,
+    dtype: np.dtype[Any],
+    drawn: Sequence[str],
+    rest: Sequence[str],
     parts: Mapping[str, Part],
     options: Options,
 ) -> Feed:
     held = variables[0].held
-    drawn = tuple(held.dimensions.index(name) for name in samples.dimensions)
-    in_block = (*samples.dimensions, *array.dimensions[2:])
+    axes = tuple(held.dimensions.index(name) for name in drawn)
     taken = {axis: parts[name] for axis, name in enumerate(held.dimensions) if name in parts}
     bounds = [options.max_error.get(variable.name) for variable in variables]
     reduce, rows_at_once = None, None
@@ -263,18 +276,18 @@ def _feed(
         over = held.dimensions.index(statistics[0].dimension)
         shape = taken_shape(held, taken)
         most = min(_AT_ONCE, options.memory // 8)
-        rows_at_once = _rows_at_once(held, drawn[0], prod(shape) // max(shape[drawn[0]], 1), most)
+        rows_at_once = _rows_at_once(held, axes[0], prod(shape) // max(shape[axes[0]], 1), most)
         reduce = Reduce(
             over, shape[over], tuple(each.statistic for each in statistics), options.on.get("non-finite")
         )
     return Feed(
         numbers=numbers,
         variable=held,
-        drawn=drawn,
-        axes=tuple(variables[0].dimensions.index(name) for name in in_block),
+        drawn=axes,
+        axes=tuple(variables[0].dimensions.index(name) for name in (*drawn, *rest)),
         parts=taken,
         rows_at_once=rows_at_once,
-        chain=chain(held, array.dtype, bounds, reduce),
+        chain=chain(held, dtype, bounds, reduce),
     )
 
 

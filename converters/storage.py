@@ -59,11 +59,13 @@ class Chunks:
 class Slow:
     """Read through the file's own library, one thread at a time. `reason` tells the user why.
 
-    `by_h5py`: in a NetCDF4 file, by h5py, which knows more filters than the NetCDF library.
+    `by_h5py`: in a NetCDF4 file, by h5py, which knows more filters than the NetCDF library. `chunks` is the shape of
+    the file's chunks, where it has any: the library decodes whole ones.
     """
 
     reason: str
     by_h5py: bool = False
+    chunks: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@
 It is built in `store.zarr.part/` beside it and appears under its name in one rename: whatever opens is whole.
 
 An inner chunk is one sample with all variables of its array (cut along `variable` when large), or a block
-of rows when samples are small; a shard holds many of them and ends with their offsets and a CRC-32C.
+of rows when samples are small; of samples that are long series it is a part of their time. A shard holds many of them and ends with their offsets and a CRC-32C.
 
 The same chunks may stand in other containers, for readers of WebDataset or TensorFlow; see docs/formats.md:
 
@@ -55,8 +55,9 @@ _LITTLE: dict[str, JsonValue] = {"name": "bytes", "configuration": {"endian": "l
 class StackedArray:
     """Variables that share dimensions and dtype, stacked on a `variable` axis behind the sample axis.
 
-    Shape: (sample, variable, *rest). `chunk` and `shard` count (rows, variables) of one inner chunk and of
-    one shard; along `rest` both span the whole array.
+    Shape: (sample, variable, *rest). `chunk` counts (rows, variables) of one inner chunk; a shard has
+    `rows_per_shard` rows and all variables. Along `rest` both span the whole array, but for chunks that have only
+    `length` indexes of the first dimension of it: pieces of a series, whose last one is filled up.
     """
 
     name: str
@@ -68,6 +69,7 @@ class StackedArray:
     rows_per_shard: int
     codec: Codec
     container: Container = "zarr"
+    length: int | None = None
 
     @property
     def samples(self) -> int:
@@ -79,7 +81,7 @@ class StackedArray:
 
     @property
     def chunk_shape(self) -> tuple[int, ...]:
-        return (*self.chunk, *self.shape[2:])
+        return (*self.chunk, *(self.length or size for size in self.shape[2:3]), *self.shape[3:])
 
     @property
     def rows_per_chunk(self) -> int:
@@ -91,6 +93,11 @@ class StackedArray:
         return ceil(self.shape[1] / self.chunk[1])
 
     @property
+    def cuts(self) -> int:
+        """Inner chunks that each piece of a row is cut into along the first dimension of `rest`."""
+        return ceil(self.shape[2] / self.length) if self.length else 1
+
+    @property
     def row_bytes(self) -> int:
         return prod(self.row_shape) * self.dtype.itemsize
 
@@ -100,7 +107,7 @@ class StackedArray:
 
     @property
     def chunks_per_shard(self) -> int:
-        return self.rows_per_shard // self.rows_per_chunk * self.pieces
+        return self.rows_per_shard // self.rows_per_chunk * self.pieces * self.cuts
 
     @property
     def shards(self) -> int:
@@ -137,7 +144,13 @@ class StackedArray:
             "index_codecs": [_LITTLE, _CRC32C],
             "index_location": "end",
         }
-        shard_shape: list[JsonValue] = [self.rows_per_shard, self.pieces * self.chunk[1], *self.shape[2:]]
+        whole = (self.cuts * size for size in self.chunk_shape[2:3])
+        shard_shape: list[JsonValue] = [
+            self.rows_per_shard,
+            self.pieces * self.chunk[1],
+            *whole,
+            *self.shape[3:],
+        ]
         return {
             "zarr_format": 3,
             "node_type": "array",
@@ -160,7 +173,7 @@ class StackedArray:
         try:
             (sharding,) = (codec["configuration"] for codec in metadata["codecs"])
             shard_shape = metadata["chunk_grid"]["configuration"]["chunk_shape"]
-            rows, width, *_ = sharding["chunk_shape"]
+            rows, width, *rest = sharding["chunk_shape"]
             return cls(
                 name=name,
                 variables=variables,
@@ -171,6 +184,7 @@ class StackedArray:
                 rows_per_shard=shard_shape[0],
                 codec=Codec.from_zarr(sharding["codecs"]),
                 container=container,
+                length=rest[0] if rest[:1] != metadata["shape"][2:3] else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BadData(f"array {name!r} does not have the layout of a maelio store: {error!r}") from error

@@ -28,12 +28,13 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Layout:
-    """How one array is cut: rows and variables of a chunk, chunks along the rows of a shard."""
+    """How one array is cut: rows, variables and `length` of a chunk, chunks along the rows of a shard."""
 
     rows: int = 1
     width: int | None = None
     chunks: int = 3
     codec: CodecName = "lz4"
+    length: int | None = None
 
 
 def write_store(
@@ -82,6 +83,7 @@ def describe(name: str, values: Array, layout: Layout) -> StackedArray:
         chunk=(layout.rows, layout.width or values.shape[1]),
         rows_per_shard=layout.rows * layout.chunks,
         codec=Codec(layout.codec),
+        length=layout.length if values.ndim > 2 and (layout.length or 0) < values.shape[2] else None,
     )
 
 
@@ -90,14 +92,17 @@ def write_shard(path: Path, array: StackedArray, values: Array, shard: int, abse
     body = b""
     rows, width = array.chunk
     for start in array.rows_of(shard)[::rows]:
-        for piece in range(array.pieces):
+        for piece, cut in np.ndindex(array.pieces, array.cuts):
             if start // rows == absent:
                 continue
             chunk = np.zeros(array.chunk_shape, array.dtype)
             there = values[start : start + rows, piece * width : (piece + 1) * width]
-            chunk[: there.shape[0], : there.shape[1]] = there
+            if array.length:
+                there = there[:, :, cut * array.length : (cut + 1) * array.length]
+            chunk[tuple(map(slice, there.shape))] = there
             stored = array.codec.encode(chunk)
-            number = (start - shard * array.rows_per_shard) // rows * array.pieces + piece
+            block = (start - shard * array.rows_per_shard) // rows
+            number = (block * array.pieces + piece) * array.cuts + cut
             index[number] = len(body), len(stored)
             body += stored
     body += pack_index(index)

@@ -25,6 +25,7 @@ layouts = st.builds(
     width=st.integers(1, 4) | st.none(),
     chunks=st.integers(1, 4),
     codec=st.sampled_from(CODECS),
+    length=st.none() | st.integers(1, 3),
 )
 row_shapes = st.lists(st.integers(1, 4), min_size=1, max_size=4)
 dtypes = st.sampled_from(["float32", "float64", "float16", "int16", "uint8", "int64"])
@@ -64,11 +65,13 @@ def test_rows_read_are_the_rows_written(
 
 
 @pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("length", [None, 3])
 @pytest.mark.parametrize("rows", [1, 3])
-def test_plain_zarr_reads_the_same(tmp_path: Path, codec: CodecName, rows: int) -> None:
+def test_plain_zarr_reads_the_same(tmp_path: Path, codec: CodecName, rows: int, length: int | None) -> None:
     """The handwritten stores of these tests are stores, and not only to us."""
-    values = field(11, 4, 3)
-    write_store(tmp_path / "s.zarr", {"fields": values}, Layout(rows=rows, width=2, codec=codec))
+    values = field(11, 4, 7)
+    layout = Layout(rows=rows, width=2, codec=codec, length=length)
+    write_store(tmp_path / "s.zarr", {"fields": values}, layout)
     group = zarr.open_group(tmp_path / "s.zarr", mode="r")
     np.testing.assert_array_equal(np.asarray(group["fields"]), values)
 

@@ -14,7 +14,7 @@ from maelio.errors import BadData, NotFound
 from maelio.store import StackedArray, index_bytes, open_store, pack_index, unpack_index
 
 stacks = st.builds(
-    lambda samples, variables, rest, dtype, rows, width, shards, codec: StackedArray(
+    lambda samples, variables, rest, dtype, rows, width, shards, codec, length: StackedArray(
         name="fields",
         variables=tuple(f"v{number}" for number in range(variables)),
         dimensions=("time", "variable", *(f"d{axis}" for axis in range(len(rest)))),
@@ -23,6 +23,7 @@ stacks = st.builds(
         chunk=(rows, min(width, variables)),
         rows_per_shard=rows * shards,
         codec=Codec(codec),
+        length=length if rest and length and length < rest[0] else None,
     ),
     st.integers(1, 50),
     st.integers(1, 6),
@@ -32,6 +33,7 @@ stacks = st.builds(
     st.integers(1, 6),
     st.integers(1, 4),
     st.sampled_from(CODECS),
+    st.none() | st.integers(1, 8),
 )
 
 
