@@ -98,7 +98,7 @@ def small() -> Any:
 def planned(whole: Series, memory: int, shard_bytes: int) -> Series | None:
     """None where the memory is too small, which is said."""
     try:
-        made = plan_series(whole, Options(memory=memory, shard_bytes=shard_bytes))
+        made = plan_series(whole, Options(memory=memory, shard_bytes=shard_bytes), memory)
     except BadRequest:
         event("refused")
         return None
