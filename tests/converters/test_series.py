@@ -22,8 +22,9 @@ from maelio.cli import main
 from maelio.codecs import CODECS
 from maelio.converters import layout, slabs, storage
 from maelio.converters.compare import compare
-from maelio.converters.convert import Progress, convert, plan_conversion
+from maelio.converters.convert import Progress, convert, convert_part, plan_conversion
 from maelio.converters.options import Options
+from maelio.converters.share import Share
 from maelio.converters.verify import verify
 from maelio.errors import BadData, BadRequest, NotFound
 from maelio.store import open_store, unfinished
@@ -102,7 +103,7 @@ def test_a_store_of_series_gives_back_the_very_dataset(data: st.DataObject) -> N
         assert (statistics.count, statistics.min) == ((series.size,), (float(series.min()),))
 
 
-MANY = Options(samples="latitude,x", shard_bytes=3200, memory=5000, threads=2)
+MANY = Options(samples="latitude,x", shard_bytes=3200, memory=6400, threads=2)
 
 
 @pytest.fixture
@@ -218,7 +219,7 @@ def slowly(progress):
         print("ready", flush=True)
         time.sleep(60)
 
-convert(sys.argv[2:], sys.argv[1], Options(samples="latitude,x", shard_bytes=3200, memory=5000, threads=2), progress=slowly)
+convert(sys.argv[2:], sys.argv[1], Options(samples="latitude,x", shard_bytes=3200, memory=6400, threads=2), progress=slowly)
 """
 
 
@@ -249,7 +250,7 @@ def test_a_killed_conversion_goes_on_to_the_same_bytes(
 def test_the_bytes_do_not_depend_on_the_threads(tmp_path: Path, sources: list[Path], threads: int) -> None:
     """Statistics are joined in one order."""
     for name, count in (("s", 2), ("t", threads)):
-        options = Options(samples="latitude,x", shard_bytes=3200, memory=6000, threads=count)
+        options = Options(samples="latitude,x", shard_bytes=3200, memory=7400, threads=count)
         convert(sources, tmp_path / name, options)
     assert contents(tmp_path / "s") == contents(tmp_path / "t")
 
@@ -379,13 +380,17 @@ def test_what_cannot_be_series_is_refused(tmp_path: Path, sources: list[Path]) -
         "wanted --samples time,x": Options(samples="x,time"),
         "which only a store of --format zarr takes": Options(samples="x", format="tar"),
         "one thread needs .* for time 0 to 6 of 'fields', which source chunks hold together": Options(
-            samples="x", memory=1000
+            samples="x", memory=5000
         ),
     }
     for message, options in refused.items():
         with pytest.raises(BadRequest, match=message):
             plan_conversion(sources, tmp_path / "s.zarr", options)
     assert convert(sources[:1], tmp_path / "s", Options(samples="x", format="tar")).samples == 3
+    with pytest.raises(BadRequest, match="dask 'local:2': series are made by one process"):
+        convert(sources, tmp_path / "s.zarr", Options(samples="x", dask="local:2"))
+    with pytest.raises(BadRequest, match="part 1/2: series are made by one process"):
+        convert_part(sources, tmp_path / "s.zarr", Share(1, 2), Options(samples="x"))
 
 
 def test_series_keep_to_their_memory(tmp_path: Path) -> None:
@@ -419,7 +424,7 @@ def test_the_command_makes_series(
 ) -> None:
     """`inspect` shows pieces of series, `verify` and `compare` agree."""
     store, files = str(tmp_path / "s.zarr"), [*map(str, sources)]
-    arguments = ["--samples", "latitude,x", "--memory", "5KiB", "--shard-size", "3200"]
+    arguments = ["--samples", "latitude,x", "--memory", "6400", "--shard-size", "3200"]
     assert main(["convert", *files, store, *arguments]) == 0
     assert main(["inspect", store]) == 0
     assert "chunk (3, 1, 4, 5)" in capsys.readouterr().out
