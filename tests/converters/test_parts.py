@@ -253,3 +253,24 @@ def test_the_command_tells_how_far_the_whole_is(
     assert told("--part", "2/2").endswith("the same command without --part publishes it\n")
     assert "12 samples of t" in told()
     assert sorted(os.listdir(tmp_path)) == ["big.nc", "s.zarr"]
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.sets(st.integers(0, 11)))
+def test_what_was_damaged_and_nothing_else_is_done_again(
+    tmp_path_factory: pytest.TempPathFactory, damaged: set[int]
+) -> None:
+    """Files that several threads have checked, of journals of several parts."""
+    folder = tmp_path_factory.mktemp("damaged")
+    field = np.arange(12 * 128 * 128, dtype="f4").reshape(12, 128, 128)
+    source, target = write_netcdf(folder / "a.nc", {"t": field}), folder / "s.zarr"
+    for number in (1, 2, 3):
+        convert_part([source], target, Share(number, 3), MANY)
+    for shard in damaged:
+        path = unfinished(target) / "fields" / "c" / str(shard) / "0" / "0" / "0"
+        content = path.read_bytes()
+        path.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
+    seen: list[Progress] = []
+    convert([source], target, MANY, progress=seen.append)
+    assert seen[0].resumed_regions == 12 - len(damaged)
+    assert contents(target) == contents(convert([source], folder / "whole.zarr", MANY).path)
