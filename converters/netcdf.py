@@ -50,7 +50,7 @@ def describe(path: Path, kind: Literal["netcdf3", "netcdf4"], group: str = "") -
         tables: Mapping[str, tuple[np.dtype[Any], Storage]] = (
             netcdf3.tables(path)
             if kind == "netcdf3"
-            else _tables(path, {name: (places[name].group, raw[name].shape) for name in raw})
+            else netcdf4.tables(path, {name: (places[name].group, raw[name].shape) for name in raw})
         )
         return Source(
             path=path,
@@ -68,15 +68,6 @@ def describe(path: Path, kind: Literal["netcdf3", "netcdf4"], group: str = "") -
                 for name, variable in raw.items()
             },
         )
-
-
-def _tables(
-    path: Path, variables: Mapping[str, tuple[str, tuple[int, ...]]]
-) -> Mapping[str, tuple[np.dtype[Any], Storage]]:
-    try:
-        return netcdf4.tables(path, variables)
-    except (OSError, RuntimeError, ValueError, KeyError, OverflowError) as error:  # what h5py finds damaged
-        raise BadData(f"{path} has HDF5 headers that cannot be read: {error}") from error
 
 
 def dimensions(path: Path, group: str) -> dict[str, frozenset[str]]:
