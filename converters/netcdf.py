@@ -35,6 +35,9 @@ def describe(path: Path, kind: Literal["netcdf3", "netcdf4"], group: str = "") -
         BadRequest: there is no such group, or all variables are in groups and none was named.
     """
     size, modified_ns = extent(path)
+    classic = (
+        netcdf3.tables(path) if kind == "netcdf3" else None
+    )  # first: the library takes damaged lengths for true
     own = dimensions(path, group)
     if kind == "netcdf4":
         for place in own:
@@ -48,8 +51,8 @@ def describe(path: Path, kind: Literal["netcdf3", "netcdf4"], group: str = "") -
         if kind == "netcdf4" and not group:
             _tell_groups(path, any_variables=bool(raw))
         tables: Mapping[str, tuple[np.dtype[Any], Storage]] = (
-            netcdf3.tables(path)
-            if kind == "netcdf3"
+            classic
+            if classic is not None
             else netcdf4.tables(path, {name: (places[name].group, raw[name].shape) for name in raw})
         )
         return Source(
