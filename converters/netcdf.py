@@ -35,6 +35,9 @@ def describe(path: Path, kind: Literal["netcdf3", "netcdf4"], group: str = "") -
         BadRequest: there is no such group, or all variables are in groups and none was named.
     """
     size, modified_ns = extent(path)
+    classic = (
+        netcdf3.tables(path) if kind == "netcdf3" else None
+    )  # first: the library takes damaged lengths for true
     own = dimensions(path, group)
     if kind == "netcdf4":
         for place in own:
@@ -48,9 +51,9 @@ def describe(path: Path, kind: Literal["netcdf3", "netcdf4"], group: str = "") -
         if kind == "netcdf4" and not group:
             _tell_groups(path, any_variables=bool(raw))
         tables: Mapping[str, tuple[np.dtype[Any], Storage]] = (
-            netcdf3.tables(path)
-            if kind == "netcdf3"
-            else _tables(path, {name: (places[name].group, raw[name].shape) for name in raw})
+            classic
+            if classic is not None
+            else netcdf4.tables(path, {name: (places[name].group, raw[name].shape) for name in raw})
         )
         return Source(
             path=path,
@@ -68,15 +71,6 @@ def describe(path: Path, kind: Literal["netcdf3", "netcdf4"], group: str = "") -
                 for name, variable in raw.items()
             },
         )
-
-
-def _tables(
-    path: Path, variables: Mapping[str, tuple[str, tuple[int, ...]]]
-) -> Mapping[str, tuple[np.dtype[Any], Storage]]:
-    try:
-        return netcdf4.tables(path, variables)
-    except (OSError, RuntimeError, ValueError, KeyError, OverflowError) as error:  # what h5py finds damaged
-        raise BadData(f"{path} has HDF5 headers that cannot be read: {error}") from error
 
 
 def dimensions(path: Path, group: str) -> dict[str, frozenset[str]]:

@@ -1,6 +1,7 @@
 """Where the values of a NetCDF4 file lie: HDF5's chunk tables, read once, so that no worker calls HDF5."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,7 +48,7 @@ def tables(
 
     Raises BadData: values lie in another file, and that is not there.
     """
-    with h5py.File(path, "r") as file:
+    with _opened(path) as file:
         datasets = {name: dataset(file, group, name) for name, (group, _) in variables.items()}
         return {
             name: (found.dtype, _storage(path, found, variables[name][1])) for name, found in datasets.items()
@@ -59,30 +60,37 @@ def check_types(path: Path, group: str) -> None:
 
     Raises BadData: there are such in `group`; or the file is no whole HDF5 file.
     """
+    with _opened(path) as file:
+        for name, member in file[group or "/"].items():
+            if (
+                isinstance(member, h5py.Dataset)
+                and member.dtype.kind == "f"
+                and member.dtype.itemsize not in (4, 8)
+            ):
+                raise BadData(
+                    f"{path}: variable {name!r} has dtype {member.dtype}, wanted float32 or float64"
+                )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """Raises BadData: what h5py finds damaged, which it tells by any of these errors."""
     try:
         with h5py.File(path, "r") as file:
-            for name, member in file[group or "/"].items():
-                if (
-                    isinstance(member, h5py.Dataset)
-                    and member.dtype.kind == "f"
-                    and member.dtype.itemsize not in (4, 8)
-                ):
-                    raise BadData(
-                        f"{path}: variable {name!r} has dtype {member.dtype}, wanted float32 or float64"
-                    )
-    except OSError as error:
+            yield file
+    except (OSError, RuntimeError, ValueError, KeyError, OverflowError) as error:
         raise BadData(f"{path} cannot be opened as NetCDF: {error}") from error
 
 
 def groups(path: Path) -> list[str]:
-    """Paths of all groups that hold variables, without the root: `a`, `a/b`."""
+    """Paths of all groups that hold variables, without the root: `a`, `a/b`. Raises BadData: the file is damaged."""
     found: set[str] = set()
 
     def look(name: str, member: h5py.Group | h5py.Dataset) -> None:
         if isinstance(member, h5py.Dataset) and "/" in name:
             found.add(name.rpartition("/")[0])
 
-    with h5py.File(path, "r") as file:
+    with _opened(path) as file:
         file.visititems(look)
     return sorted(found)
 
@@ -113,7 +121,7 @@ def _storage(path: Path, dataset: h5py.Dataset, shape: tuple[int, ...]) -> Stora
     if not _simple(filters):
         return Slow(f"HDF5 filters {', '.join(filters)}", by_h5py=True)
     if dataset.chunks is None:
-        return _contiguous(dataset)
+        return _contiguous(path, dataset)
     return _chunks(dataset, filters)
 
 
@@ -163,12 +171,12 @@ def _check_other_files(path: Path, dataset: h5py.Dataset) -> None:
             )
 
 
-def _contiguous(dataset: h5py.Dataset) -> Storage:
+def _contiguous(path: Path, dataset: h5py.Dataset) -> Storage:
     offset = dataset.id.get_offset()
     never_filled = dataset.id.get_create_plist().get_fill_time() == h5py.h5d.FILL_TIME_NEVER
     if never_filled and dataset.size and not dataset.id.get_storage_size():
         raise BadData(
-            f"{dataset.file.filename}: variable {dataset.name.strip('/')!r} was never written, not even with a fill value: "
+            f"{path}: variable {dataset.name.strip('/')!r} was never written, not even with a fill value: "
             "each read would give other values"
         )
     if offset is None or not dataset.shape:

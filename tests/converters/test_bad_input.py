@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from maelio.benchmarks.damage import damaged
 from maelio.converters.convert import DEFAULTS, convert, plan_conversion
+from maelio.converters.formats import describe
 from maelio.converters.options import Options
 from maelio.errors import MaelioError, NotPermitted
 from tests.converters.netcdf_files import Kind, damage, write_netcdf
@@ -85,6 +87,23 @@ def test_a_real_classic_file_cut_at_60_per_cent_is_refused(shared_data: Path, tm
     message, code = refused([shared_data / "derived/truncated_nc3_60pct.nc"], tmp_path / "s.zarr")
     assert "'tas' ends at byte 21344, the file has 12820" in message
     assert code == 6
+
+
+@pytest.mark.parametrize("kind", ["NETCDF4", "NETCDF3_CLASSIC"])
+def test_a_damaged_header_is_one_line_or_another_header(tmp_path: Path, kind: Kind) -> None:
+    """The libraries tell damage by many kinds of errors; none of them gets through."""
+    whole = write_netcdf(tmp_path / "a.nc", {"t": FIELD, "u": FIELD}, kind=kind).read_bytes()
+    lines = 0
+    for seed in range(60):
+        path = tmp_path / f"{seed}.nc"
+        path.write_bytes(damaged(whole, f"{seed}"))
+        try:
+            describe(path)
+        except MaelioError as error:
+            lines += str(error).count("\n") == 0
+            continue
+        lines += 1
+    assert lines == 60
 
 
 def test_damaged_values_name_the_file_and_the_variable(tmp_path: Path) -> None:
