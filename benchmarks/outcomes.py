@@ -6,13 +6,13 @@ Each file, and each Zarr group, is converted and judged in a process of its own.
 
     equal       every value is the source's
     refused     one line says why
-    unjudged    converted, but the independent reader cannot read the file (accepted of damaged files alone)
+    unjudged    converted, but the independent reader cannot read the file, and says why; or the file is damaged
     DIFFERENT   a value, a name or an attribute is not the source's
     TRACEBACK   an error that nobody expected
     KILLED      a signal ended the process that converts
     TIMED OUT
 
-and but for the first two each makes the exit code 1. With --damage each file is replaced by N damaged copies.
+and each in capitals makes the exit code 1. With --damage each file is replaced by N damaged copies.
 """
 
 import argparse
@@ -145,7 +145,7 @@ def _told(ended: Sequence[_Ended], *, damaged: bool) -> tuple[What, str]:
         return _OF_CONVERSION[how], cause
     how, cause, verdict = ended[1].how, ended[1].cause, ended[1].result
     if how != "returned":
-        return "unjudged" if damaged else "DIFFERENT", f"the reader {how}: {cause}"
+        return "unjudged" if damaged or how == "refused" else "DIFFERENT", f"the reader {how}: {cause}"
     if verdict.differences:
         return "DIFFERENT", f"{len(verdict.differences)}: {verdict.differences[0]}"
     return "equal", ""

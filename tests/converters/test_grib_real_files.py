@@ -26,11 +26,12 @@ REFUSED = {  # for a reason that the message gives
 
 @pytest.mark.slow
 def test_every_field_of_real_files_comes_back(shared_data: Path) -> None:
-    """Each in a process of its own."""
-    paths = sorted(path for name in NAMES for path in shared_data.rglob(name))
+    """Each in a process of its own. Every fourth; `python -m maelio.benchmarks.outcomes` goes through all of them."""
+    every = sorted(path for name in NAMES for path in shared_data.rglob(name))
+    paths = [path for number, path in enumerate(every) if number % 4 == 0 or path.name in REFUSED]
     found = list(outcomes(paths, timeout_s=300))
     refused = {Path(outcome.file).name: outcome.cause for outcome in found if outcome.what == "refused"}
     assert {*refused} == {*REFUSED}
     assert not {name: why for name, why in refused.items() if REFUSED[name] not in why}
     assert {outcome.what for outcome in found} == {"equal", "refused"}, summary(found)
-    assert sum(outcome.values for outcome in found) > 40e6
+    assert sum(outcome.values for outcome in found) > 6e6
