@@ -3,6 +3,8 @@
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,15 +48,15 @@ def convert_one(path: Path, target: Path) -> None:
 
     Raises MaelioError: the file is refused.
     """
-    _quiet()
-    try:
-        convert([path], target, _OPTIONS)
-    except BadRequest:
-        sizes = describe(path).sizes
-        if not sizes:
-            raise
-        longest = max(sorted(sizes), key=lambda name: sizes[name])
-        convert([path], target, replace(_OPTIONS, samples=longest))
+    with _quiet():
+        try:
+            convert([path], target, _OPTIONS)
+        except BadRequest:
+            sizes = describe(path).sizes
+            if not sizes:
+                raise
+            longest = max(sorted(sizes), key=lambda name: sizes[name])
+            convert([path], target, replace(_OPTIONS, samples=longest))
 
 
 def judge(path: Path, target: Path, *, cfgrib: bool = True) -> Verdict:
@@ -62,10 +64,10 @@ def judge(path: Path, target: Path, *, cfgrib: bool = True) -> Verdict:
 
     Of GRIB, eccodes judges the values, and cfgrib what belongs to a variable and where it lies.
     """
-    _quiet()
-    return (
-        _judge_grib(path, target, cfgrib=cfgrib) if identify(path) == "grib" else _judge_netcdf(path, target)
-    )
+    with _quiet():
+        if identify(path) == "grib":
+            return _judge_grib(path, target, cfgrib=cfgrib)
+        return _judge_netcdf(path, target)
 
 
 def _judge_netcdf(path: Path, target: Path) -> Verdict:
@@ -82,7 +84,18 @@ def _judge_grib(path: Path, target: Path, *, cfgrib: bool) -> Verdict:
     return Verdict(len(found.data_vars), values, (*wrong, *also))
 
 
-def _quiet() -> None:
-    warnings.simplefilter("ignore")  # about the files' own oddities
-    logging.getLogger("maelio").setLevel(logging.ERROR)
-    logging.getLogger("cfgrib").setLevel(logging.CRITICAL)
+_LOUDEST = {"maelio": logging.ERROR, "cfgrib": logging.CRITICAL}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing is told about the files' own oddities."""
+    before = {name: logging.getLogger(name).level for name in _LOUDEST}
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            for name, level in _LOUDEST.items():
+                logging.getLogger(name).setLevel(level)
+            yield
+        finally:
+            for name, level in before.items():
+                logging.getLogger(name).setLevel(level)
