@@ -1,8 +1,6 @@
 """Convert one file, and have what came of it judged by readers that share no code with the conversion."""
 
-import logging
 import os
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,7 +44,6 @@ def convert_one(path: Path, target: Path) -> None:
 
     Raises MaelioError: the file is refused.
     """
-    _quiet()
     try:
         convert([path], target, _OPTIONS)
     except BadRequest:
@@ -62,7 +59,6 @@ def judge(path: Path, target: Path, *, cfgrib: bool = True) -> Verdict:
 
     Of GRIB, eccodes judges the values, and cfgrib what belongs to a variable and where it lies.
     """
-    _quiet()
     return (
         _judge_grib(path, target, cfgrib=cfgrib) if identify(path) == "grib" else _judge_netcdf(path, target)
     )
@@ -80,9 +76,3 @@ def _judge_grib(path: Path, target: Path, *, cfgrib: bool) -> Verdict:
     _, values, wrong = compare_with_eccodes(found, path)
     _, also = compare_with_cfgrib(found, path) if cfgrib else (0, [])
     return Verdict(len(found.data_vars), values, (*wrong, *also))
-
-
-def _quiet() -> None:
-    warnings.simplefilter("ignore")  # about the files' own oddities
-    logging.getLogger("maelio").setLevel(logging.ERROR)
-    logging.getLogger("cfgrib").setLevel(logging.CRITICAL)
