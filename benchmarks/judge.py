@@ -1,10 +1,6 @@
 """Convert one file, and have what came of it judged by readers that share no code with the conversion."""
 
-import logging
 import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,15 +44,14 @@ def convert_one(path: Path, target: Path) -> None:
 
     Raises MaelioError: the file is refused.
     """
-    with _quiet():
-        try:
-            convert([path], target, _OPTIONS)
-        except BadRequest:
-            sizes = describe(path).sizes
-            if not sizes:
-                raise
-            longest = max(sorted(sizes), key=lambda name: sizes[name])
-            convert([path], target, replace(_OPTIONS, samples=longest))
+    try:
+        convert([path], target, _OPTIONS)
+    except BadRequest:
+        sizes = describe(path).sizes
+        if not sizes:
+            raise
+        longest = max(sorted(sizes), key=lambda name: sizes[name])
+        convert([path], target, replace(_OPTIONS, samples=longest))
 
 
 def judge(path: Path, target: Path, *, cfgrib: bool = True) -> Verdict:
@@ -64,10 +59,9 @@ def judge(path: Path, target: Path, *, cfgrib: bool = True) -> Verdict:
 
     Of GRIB, eccodes judges the values, and cfgrib what belongs to a variable and where it lies.
     """
-    with _quiet():
-        if identify(path) == "grib":
-            return _judge_grib(path, target, cfgrib=cfgrib)
-        return _judge_netcdf(path, target)
+    return (
+        _judge_grib(path, target, cfgrib=cfgrib) if identify(path) == "grib" else _judge_netcdf(path, target)
+    )
 
 
 def _judge_netcdf(path: Path, target: Path) -> Verdict:
@@ -82,20 +76,3 @@ def _judge_grib(path: Path, target: Path, *, cfgrib: bool) -> Verdict:
     _, values, wrong = compare_with_eccodes(found, path)
     _, also = compare_with_cfgrib(found, path) if cfgrib else (0, [])
     return Verdict(len(found.data_vars), values, (*wrong, *also))
-
-
-_LOUDEST = {"maelio": logging.ERROR, "cfgrib": logging.CRITICAL}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Nothing is told about the files' own oddities."""
-    before = {name: logging.getLogger(name).level for name in _LOUDEST}
-    with warnings.catch_warnings(action="ignore"):
-        try:
-            for name, level in _LOUDEST.items():
-                logging.getLogger(name).setLevel(level)
-            yield
-        finally:
-            for name, level in before.items():
-                logging.getLogger(name).setLevel(level)

@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -179,6 +180,7 @@ def _carry_out(steps: Steps, source: Path, target: Path, link: Connection) -> No
     quiet = os.open(os.devnull, os.O_WRONLY)  # what libraries tell of damaged files
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
+    warnings.simplefilter("ignore")
     for step in steps:
         ended = _attempt(step, source, target)
         link.send(ended)

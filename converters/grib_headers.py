@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import eccodes
@@ -168,15 +169,16 @@ def grid(handle: int) -> Grid:
     kind = str(found.get("gridType", "unknown"))
     points = int(found.get("numberOfPoints", 0))
     attributes = {"GRIB_" + key: value for key, value in found.items() if value is not None}
+    size = eccodes.codes_get_size(handle, "values")
     rows, columns = found.get("Ny"), found.get("Nx")
-    if kind in _SEPARABLE | _PLANE and rows and columns and rows * columns == points:
-        by_columns = bool(found.get("jPointsAreConsecutive"))
-        scan = Scan(by_columns, bool(found.get("alternativeRowScanning")))
+    if kind in _SEPARABLE | _PLANE and rows and columns:
         shape = (int(rows), int(columns))
+        if prod(shape) != size:
+            raise BadData(f"its grid {kind} has {rows} x {columns} points, its data {size} values")
+        scan = Scan(bool(found.get("jPointsAreConsecutive")), bool(found.get("alternativeRowScanning")))
         dimensions, coordinates = _plane(handle, kind, shape, scan)
         return Grid(kind, dimensions, shape, scan, coordinates, attributes)
-    size = eccodes.codes_get_size(handle, "values")
-    if kind in _SEPARABLE | _PLANE | _POINTS and points != size:
+    if kind in _POINTS and points != size:
         raise BadData(f"its grid {kind} has {points} points, its data {size} values")
     places = (_places(handle) if kind in _POINTS else None) or {}
     for name, values in places.items():

@@ -159,16 +159,21 @@ def test_a_conversion_whose_decoder_was_killed_goes_on_later(tmp_path: Path, thr
     path = write_grib(tmp_path / "a.grib", [message(field, **keys, **time) for time in times(12)])
     whole = convert([path], tmp_path / "whole.zarr", options)
 
+    killers: list[threading.Timer] = []
+
     def kill(progress: Progress) -> None:
         if progress.regions_done == 1:
             for child in children():
                 child.suspend()  # so that it dies over a message, not between two
-                threading.Timer(0.3, child.kill).start()
+                killers.append(threading.Timer(0.3, child.kill))
+                killers[-1].start()
 
     with pytest.raises(
         BadData, match=r"a\.grib: variable 't': message \d+ .*killed by SIGKILL .*CCSDS data\?"
     ):
         convert([path], tmp_path / "s.zarr", options, progress=kill)
+    for killer in killers:
+        killer.join()
     assert not (tmp_path / "s.zarr").exists()
     seen: list[Progress] = []
     convert([path], tmp_path / "s.zarr", options, progress=seen.append)
