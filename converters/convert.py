@@ -82,13 +82,13 @@ def convert(
 
     Raises: as `plan_conversion`; NotPermitted: the target cannot be written.
     """
+    keep_freed_memory(options.kept_bytes)
     target = Path(target).absolute()
     with writing(target):
         recover(target)
     work = prepare(sources, target, options)
     plan, folder = work.plan, unfinished(target)
     tell_accepted(plan)
-    keep_freed_memory(plan.kept_bytes)
     with writing(target), open_journal(folder, plan) as journal:
         done = _run(plan, plan.regions, journal, folder, progress)
         check_unchanged(plan)
@@ -118,6 +118,7 @@ def convert_part(
 
     Raises: as `convert`; BadRequest: this part, or the whole, is being converted by another process.
     """
+    keep_freed_memory(options.kept_bytes)
     target = Path(target).absolute()
     with writing(target):
         recover(target)
@@ -126,7 +127,6 @@ def convert_part(
     if plan.series:
         raise BadRequest(f"part {share}: {_IN_ONE_PASS}")
     regions = share.take(plan.regions)
-    keep_freed_memory(plan.kept_bytes)
     with writing(target), open_journal(folder, plan, share) as journal:
         _run(plan, regions, journal, folder, progress)
         check_unchanged(plan)

@@ -50,6 +50,11 @@ class Options:
     def __post_init__(self) -> None:
         policies(dict(self.on.items()))
 
+    @property
+    def kept_bytes(self) -> int:
+        """Of a freed block, the most that a thread's heap may keep: of all together, a fifth of the memory."""
+        return self.memory // (16 * max(1, self.threads))
+
     def recorded(self) -> dict[str, JsonValue]:
         """What a store says about how it was made; other options do not show in it."""
         return {

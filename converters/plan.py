@@ -170,11 +170,6 @@ class Plan:
         return worker_bytes(array, self.samples, self.feeds[array.name][0])
 
     @property
-    def kept_bytes(self) -> int:
-        """Of a freed block, the most that a worker's heap may keep: of all together, a fifth of the memory."""
-        return self.options.memory // (16 * self.workers)
-
-    @property
     def peak_bytes(self) -> int:
         """The most that is held at once: computed here, kept by `region` and `sweep`."""
         return self.held_bytes + self.workers * self.worker_bytes

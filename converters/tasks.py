@@ -143,7 +143,7 @@ class Gone:
 @lru_cache(maxsize=1)
 def _read_plan(path: Path) -> tuple[Plan, tuple[Region, ...]]:
     plan: Plan = pickle.loads(path.read_bytes())
-    keep_freed_memory(plan.kept_bytes)
+    keep_freed_memory(plan.options.kept_bytes)
     return plan, plan.regions
 
 
