@@ -86,7 +86,7 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_data: Path) 
 def test_the_commands_run_one_after_the_other(archive: Path) -> None:
     """As a shell would give them, on files of these names."""
     commands = [line for line in COMMANDS if "era5" in line]
-    assert len(commands) == 7
+    assert len(commands) == 9
     for line in commands:
         expanded = [
             name

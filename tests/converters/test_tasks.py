@@ -213,9 +213,10 @@ jobqueue:
     job-extra-directives: ["--exclusive"]
 """
 
-# Slurm's commands as far as dask-jobqueue uses them: a job is a process of this machine.
+# Slurm's commands as far as dask-jobqueue uses them: a job is a process of this machine. As with Slurm, the script may
+# be removed once it is submitted.
 PROGRAMS = {
-    "sbatch": '#!/bin/sh\ncp "$1" "$JOBS"\nsh "$1" >/dev/null 2>&1 &\necho "Submitted batch job $!"\n',
+    "sbatch": '#!/bin/sh\ncp "$1" "$JOBS"\nsh "$JOBS/${1##*/}" >/dev/null 2>&1 &\necho "Submitted batch job $!"\n',
     "scancel": '#!/bin/sh\nkill "$@"\n',
 }
 
