@@ -42,7 +42,12 @@ def encoded(edition: int, kind: str, **keys: Any) -> bytes:
 
 
 def children() -> list[psutil.Process]:
-    return psutil.Process().children()
+    """The decoders of this process; it may have other children, which are none of ours."""
+    return [
+        child
+        for child in psutil.Process().children()
+        if "maelio.converters.decoder" in " ".join(child.cmdline())
+    ]
 
 
 @pytest.mark.parametrize(("edition", "kind", "words"), PACKINGS)
@@ -99,7 +104,7 @@ def test_the_death_of_a_decoder_is_told_and_the_next_is_another(how: signal.Sign
     whole = encoded(2, "grid_ccsds")
     before = decoder()
     wanted = before.values(whole, NOISE.size).copy()
-    (child,) = (child for child in children() if "maelio.converters.decoder" in " ".join(child.cmdline()))
+    (child,) = children()
     os.kill(child.pid, how)
     with pytest.raises(BadData, match=f"eccodes was killed by {how.name}"):
         before.values(whole, NOISE.size)
@@ -160,11 +165,13 @@ def test_a_conversion_whose_decoder_was_killed_goes_on_later(tmp_path: Path, thr
     whole = convert([path], tmp_path / "whole.zarr", options)
 
     killers: list[threading.Timer] = []
+    killed: list[psutil.Process] = []
 
     def kill(progress: Progress) -> None:
         if progress.regions_done == 1:
             for child in children():
                 child.suspend()  # so that it dies over a message, not between two
+                killed.append(child)
                 killers.append(threading.Timer(0.3, child.kill))
                 killers[-1].start()
 
@@ -174,6 +181,7 @@ def test_a_conversion_whose_decoder_was_killed_goes_on_later(tmp_path: Path, thr
         convert([path], tmp_path / "s.zarr", options, progress=kill)
     for killer in killers:
         killer.join()
+    psutil.wait_procs(killed)
     assert not (tmp_path / "s.zarr").exists()
     seen: list[Progress] = []
     convert([path], tmp_path / "s.zarr", options, progress=seen.append)
