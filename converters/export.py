@@ -34,11 +34,6 @@ from maelio.store import StackedArray, open_store, unfinished
 _KINDS = "fiuSUOT"
 
 
-def plan_export(sources: object, target: str | Path, options: Options = DEFAULTS) -> Plan:
-    """What `export` would read. Raises: as `export`."""
-    return _prepare(sources, Path(target), options).plan
-
-
 def export(
     sources: object,
     target: str | Path,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from maelio.cli import main
 from maelio.converters.compare import compare
 from maelio.converters.convert import convert
-from maelio.converters.export import export, plan_export
+from maelio.converters.export import dry_run_export, export
 from maelio.converters.options import Options
 from maelio.errors import BadData, BadRequest, MaelioError
 from maelio.store import CONTAINERS, unfinished
@@ -198,7 +198,7 @@ def test_an_export_keeps_to_its_memory(tmp_path: Path) -> None:
     field = np.random.default_rng(0).random((256, 64, 128)).astype("f4")
     source = write_netcdf(tmp_path / "a.nc", {"t": field, "u": field}, zlib=True, complevel=1)
     options = Options(memory=4 * 2**20)
-    plan_export([source], tmp_path / "warm-up.nc", options)
+    dry_run_export([source], tmp_path / "warm-up.nc", options)
     peak = traced_peak(lambda: export([source], tmp_path / "b.nc", options))
     assert 2 * field.nbytes > 3 * options.memory
     assert peak <= options.memory + 2**20  # and the plan itself
