@@ -3,8 +3,9 @@
 Bytes that need no decoding are read straight to where they are wanted, a quarter cheaper where the chunk
 begins on a page of the file. Compressed bytes are looked at in place, in a mapping of the file: to copy them
 first costs a fifth of the speed of LZ4. Their pages are asked for before they are touched, so that waiting
-for the disk is apart from decoding, and a file cut short meanwhile is an error and not a SIGBUS. Where the
-kernel cannot do that, they are copied.
+for the disk is apart from decoding, and a file that was cut short is an error and not a SIGBUS; it is one
+only for a file cut in the very moment one of its chunks is decoded. Where the kernel cannot do that, they are
+copied.
 
 A read that the disk or the network fails is tried again, after a pause that doubles.
 """
