@@ -1,7 +1,7 @@
 """Count, extremes, mean and deviation of a field, in one pass over memory that is still in the cache.
 
-Sums are taken in float64 of differences from a value of the field itself, so that 1e5 Pa with a
-deviation of 1 Pa loses nothing; parts are joined exactly enough for any order and number of regions.
+Sums are taken in float64 of differences from a value of the field itself, its first part's least, so that 1e5 Pa
+with a deviation of 1 Pa loses nothing; parts are joined exactly enough for any order and number of regions.
 
 Source: Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance", formula 2.1.
 """
@@ -97,8 +97,11 @@ def nothing(levels: int) -> Moments:
 
 def moments(field: NDArray[Any], level_axis: int | None) -> Moments:
     """Moments of `field` (sample, *rest), any strides, for each index along `level_axis`."""
-    levels = 1 if level_axis is None else field.shape[level_axis]
-    return join(map(_of_slab, _slabs(field, level_axis)), levels)
+    sums = _Sums(1 if level_axis is None else field.shape[level_axis])
+    with np.errstate(invalid="ignore", over="ignore"):
+        for values in _slabs(field, level_axis):
+            sums.add(values)
+        return sums.moments()
 
 
 def scratch_bytes(values: int) -> int:
@@ -118,51 +121,61 @@ def _slabs(field: NDArray[Any], level_axis: int | None) -> Iterator[NDArray[Any]
             yield values[:, column : column + width]
 
 
-def _of_slab(values: NDArray[Any]) -> Moments:
-    low, high = values.min(axis=1), values.max(axis=1)
-    if np.isnan(low).any():
-        return _with_missing(values)
-    count = np.full(len(values), values.shape[1])
-    with np.errstate(invalid="ignore", over="ignore"):
-        shift = values[:, 0].astype(np.float64)
-        away = _away(values, shift)
-        total, squares = away.sum(axis=(1, 2)), np.vecdot(away, away).sum(axis=1)
-        spread = np.maximum(squares - total**2 / count, 0)
+class _Sums:
+    """What is known of the slabs so far, of each level; sums are of differences from `_shift`."""
+
+    def __init__(self, levels: int) -> None:
+        self._count = 0
+        self._missing = np.zeros(levels, np.int64)
+        self._shift = np.full(levels, np.nan)
+        self._low: list[NDArray[Any]] = [self._shift]
+        self._high: list[NDArray[Any]] = [self._shift]
+        self._unknown = True  # the shift of a level, or more
+        self._total, self._squares = np.zeros(levels), np.zeros(levels)
+        self._scratch = np.empty(0)
+
+    def add(self, values: NDArray[Any]) -> None:
+        """Shape: (level, value)."""
+        low, high, absent = values.min(axis=1), values.max(axis=1), None
+        if np.isnan(low).any():
+            absent = np.isnan(values)
+            low, high = np.fmin.reduce(values, axis=1), np.fmax.reduce(values, axis=1)
+            self._missing += absent.sum(axis=1)
+        self._count += values.shape[1]
+        self._low.append(low)
+        self._high.append(high)
+        if self._unknown:
+            self._shift = np.where(np.isnan(self._shift), np.where(np.isinf(low), 0, low), self._shift)
+            self._unknown = bool(np.isnan(self._shift).any())
+        away = self._away(values, absent)
+        self._total += np.einsum("lbv->l", away)
+        self._squares += np.vecdot(away, away).sum(axis=1)
+
+    def _away(self, values: NDArray[Any], absent: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+        """Differences of `values` from the shift. Shape: (level, block, value), zeros where there is none."""
+        levels, width = values.shape
+        blocks = -(-width // _BLOCK_VALUES)
+        padded = blocks * -(-width // blocks)
+        if self._scratch.size < levels * padded:
+            self._scratch = np.empty(levels * padded)
+        away = self._scratch[: levels * padded].reshape(levels, padded)
+        known = away[:, :width]
+        np.copyto(known, values)
+        known -= self._shift[:, None]
+        if absent is not None:
+            known[absent] = 0
+        if padded > width:
+            away[:, width:] = 0
+        return away.reshape(levels, blocks, -1)
+
+    def moments(self) -> Moments:
+        count = self._count - self._missing
+        divisor = np.maximum(count, 1)
         return Moments(
             count=count,
-            missing=np.zeros_like(count),
-            min=low.astype(np.float64),
-            max=high.astype(np.float64),
-            mean=shift + total / count,
-            spread=spread,
-        )
-
-
-def _away(values: NDArray[Any], shift: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Differences of `values` (level, value) from `shift` (level,). Shape: (level, block, value), zeros at the end."""
-    levels, width = values.shape
-    blocks = -(-width // _BLOCK_VALUES)
-    away = np.empty((levels, blocks * -(-width // blocks)))
-    away[:, :width] = values
-    away[:, :width] -= shift[:, None]
-    away[:, width:] = 0
-    return away.reshape(levels, blocks, -1)
-
-
-def _with_missing(values: NDArray[Any]) -> Moments:
-    absent = np.isnan(values)
-    missing = absent.sum(axis=1)
-    count = values.shape[1] - missing
-    divisor = np.maximum(count, 1)
-    known = np.where(absent, 0, values).astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        mean = known.sum(axis=1) / divisor
-        away = np.where(absent, 0, known - mean[:, None])
-        return Moments(
-            count=count,
-            missing=missing,
-            min=np.fmin.reduce(values, axis=1).astype(np.float64),
-            max=np.fmax.reduce(values, axis=1).astype(np.float64),
-            mean=mean,
-            spread=np.einsum("ij,ij->i", away, away),
+            missing=self._missing,
+            min=np.fmin.reduce(self._low),
+            max=np.fmax.reduce(self._high),
+            mean=np.where(count > 0, self._shift + self._total / divisor, 0),
+            spread=np.maximum(self._squares - self._total**2 / divisor, 0),
         )

@@ -26,7 +26,7 @@ def write_shard(
     path.parent.mkdir(parents=True, exist_ok=True)
     index = np.full((array.chunks_per_shard, 2), ABSENT)
     position, checksum = 0, 0
-    with open(path, "wb", buffering=2**20) as file:
+    with open(path, "wb", buffering=2**16) as file:
         for place, chunk in enumerate(chunks(array, number, block)):
             encoded = array.codec.encode(chunk.values)
             before, after = _around(chunk, encoded, position)
