@@ -9,6 +9,7 @@ import google_crc32c
 from torch import Tensor
 
 from maelio.benchmarks.training import Epoch, Fields, Learner, train_epoch
+from maelio.energy import Meter
 from maelio.errors import InvalidMeasurement
 from maelio.ledger import Times
 
@@ -49,7 +50,9 @@ def schedule(arms: Sequence[Arm], epochs: int) -> list[tuple[int, Arm]]:
     return [(epoch, arm) for epoch in range(epochs + 1) for arm in (arms[::-1] if epoch % 2 else arms)]
 
 
-def compare(arms: Sequence[Arm], learner: Callable[[], Learner], epochs: int) -> Comparison:
+def compare(
+    arms: Sequence[Arm], learner: Callable[[], Learner], epochs: int, meters: Sequence[Meter] = ()
+) -> Comparison:
     """Train one learner an arm, all from the same start, `epochs` times after one discarded warm-up.
 
     Raises InvalidMeasurement: in some epoch the arms did not deliver the same batches in the same order.
@@ -59,7 +62,7 @@ def compare(arms: Sequence[Arm], learner: Callable[[], Learner], epochs: int) ->
     delivered: dict[str, Checksums] = {}
     for epoch, arm in schedule(arms, epochs):
         delivered[arm.name] = seen = Checksums()
-        result = train_epoch(learners[arm.name], arm.epoch(epoch), arm.fields, seen.watch)
+        result = train_epoch(learners[arm.name], arm.epoch(epoch), arm.fields, seen.watch, meters)
         if epoch:
             measured[arm.name].append(result)
         if len(delivered) == len(arms):

@@ -19,6 +19,8 @@ from maelio.benchmarks.training import (
     train_epoch,
 )
 from maelio.loaders.stream import Stream, stream
+from maelio.meters import meters
+from maelio.settings import load_settings
 from maelio.store import Store
 
 VARIABLE = "air_temperature"
@@ -92,5 +94,5 @@ def compare_loading(source: Path, store: Store, *, epochs: int, threads: int) ->
     def new_stream() -> Stream:
         return windows(store, threads, shuffle=True)
 
-    with naive_arm(source, VARIABLE, new_stream()) as naive:
-        return compare([naive, maelio_arm(new_stream, VARIABLE)], lambda: beginner(store), epochs)
+    with naive_arm(source, VARIABLE, new_stream()) as naive, meters(load_settings().power_command) as found:
+        return compare([naive, maelio_arm(new_stream, VARIABLE)], lambda: beginner(store), epochs, found)

@@ -1,6 +1,6 @@
 """One epoch of training or testing over batches of windows, measured by a ledger."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Self
@@ -11,6 +11,7 @@ from torch.nn.functional import mse_loss
 
 from maelio.benchmarks.models import new_model
 from maelio.benchmarks.skill import NO_ERROR, SquaredError, squared_error
+from maelio.energy import Meter
 from maelio.ledger import Times, measure
 from maelio.store import Store
 
@@ -65,6 +66,7 @@ def train_epoch(
     batches: Iterable[Any],
     fields: Fields,
     watch: Callable[[Tensor], None] = lambda series: None,
+    meters: Sequence[Meter] = (),
 ) -> Epoch:
     """Train once over `batches`: every step but the last of a series goes in, the last one is the target.
 
@@ -72,7 +74,7 @@ def train_epoch(
     """
     learner.model.train()
     squares = 0.0
-    with measure() as ledger:
+    with measure(meters=meters) as ledger:
         for batch in ledger.waiting(batches):
             with ledger.region("transform"):
                 series = fields(batch)

@@ -153,7 +153,33 @@ def _speed(record: RunRecord, plot: str | None) -> list[str]:
             "What the loader's threads did meanwhile (thread seconds; they overlap the table above):",
             _table(["arm", "epoch", "fetch (s)", "decode (s)", "read", "delivered"], work, right=range(1, 6)),
         ]
-    return [*sections, "### How to read this", *_caveats(record)]
+    return [*sections, *_energy(record), "### How to read this", *_caveats(record)]
+
+
+def _energy(record: RunRecord) -> list[str]:
+    rows = [
+        [arm, str(number), f"{_text(meter.name)} ({meter.scope})", _joules(meter.joules), _joules(meter.traced_j),
+         _joules(meter.regions_j.get("wait")), _joules(_each(meter.joules, times.samples)), meter.note or ""]
+        for arm, epochs in record.arms.items()
+        for number, times in enumerate(epochs, 1)
+        for meter in times.energy
+    ]  # fmt: skip
+    if not rows:
+        return ["Energy: not known; no meter of a GPU, a processor or the node can be read here."]
+    header = ["arm", "epoch", "meter", "J by counter", "J traced", "J waiting for data", "J a sample", ""]
+    return [
+        "### Energy",
+        "Meters see different things, some of them the same: they are not added. Empty is not known.",
+        _table(header, rows, right=range(3, 7)),
+    ]
+
+
+def _joules(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _each(joules: float | None, samples: int) -> float | None:
+    return None if joules is None or not samples else joules / samples
 
 
 def _ratio(middles: dict[str, Middle]) -> str:

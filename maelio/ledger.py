@@ -7,13 +7,15 @@ is kept apart, in thread-seconds.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
+
+from maelio.energy import Energy, Meter, metering
 
 Region = Literal["wait", "fetch", "decode", "transform", "forward", "backward", "optimizer", "other"]
 
@@ -53,7 +55,7 @@ class Times(BaseModel):
     """One measured window, most often an epoch. Seconds on the host clock (`perf_counter_ns`).
 
     `regions_s` are exclusive and sum to `wall_s` up to `residual_s`. `work` is null where the loader does
-    not tell; its thread-seconds overlap the regions and are no part of that sum.
+    not tell; its thread-seconds overlap the regions and are no part of that sum. `energy`: of each meter.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,6 +65,7 @@ class Times(BaseModel):
     steps: int
     samples: int
     work: Work | None = None
+    energy: tuple[Energy, ...] = ()
 
     @property
     def residual_s(self) -> float:
@@ -97,6 +100,7 @@ class Ledger:
     _since: int = 0
     _wall: int | None = None
     _work: Work | None = None
+    _energy: list[Energy] = field(default_factory=list)
 
     @contextmanager
     def region(self, name: Region) -> Iterator[None]:
@@ -135,7 +139,15 @@ class Ledger:
             steps=self.steps,
             samples=self.samples,
             work=self._work,
+            energy=tuple(self._energy),
         )
+
+    def spent(self) -> dict[str, int]:
+        """Nanoseconds of each region until now; any thread may ask."""
+        now, since, region = self.clock(), self._since, self._open[-1]
+        spent: dict[str, int] = dict(self._spent.items())
+        spent[region] = spent.get(region, 0) + max(0, now - since)
+        return spent
 
     def _settle(self) -> int:
         now = self.clock()
@@ -155,7 +167,12 @@ def spent_on(name: Region) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def measure(clock: Callable[[], int] = time.perf_counter_ns) -> Iterator[Ledger]:
+def measure(
+    clock: Callable[[], int] = time.perf_counter_ns,
+    *,
+    meters: Sequence[Meter] = (),
+    synchronise: Callable[[], None] = lambda: None,
+) -> Iterator[Ledger]:
     """Measure what happens inside: two lines around any training loop.
 
     with maelio.measure() as ledger:
@@ -163,12 +180,20 @@ def measure(clock: Callable[[], int] = time.perf_counter_ns) -> Iterator[Ledger]
             with ledger.region("forward"):
                 ...
     print(ledger.times.io_share)
+
+    `meters` are read at both ends and in between, see `maelio.meters`. `synchronise` waits until a device has done
+    what it was told, before each end: `torch.cuda.synchronize`, say.
     """
+    synchronise()
     ledger, outer = Ledger(clock=clock), _running.get()
     start = ledger._since = clock()
     _running.set(ledger)
     try:
-        yield ledger
+        with metering(meters, ledger.spent, ledger._energy, clock):
+            try:
+                yield ledger
+            finally:
+                synchronise()
     finally:
         _running.set(outer)
         ledger._wall = ledger._settle() - start

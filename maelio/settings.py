@@ -27,7 +27,7 @@ Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
 class Settings(BaseSettings):
     """`cache`: converted copies of datasets. `runs`: run records. `memory`: the most a conversion may hold.
 
-    `threads` are the worker threads of a conversion or a stream.
+    `threads` are the worker threads of a conversion or a stream. `power_command` prints the power of this node in W.
     """
 
     model_config = SettingsConfigDict(env_prefix="MAELIO_", frozen=True, extra="forbid")
@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     runs: Path = Path("runs")
     memory: Size = 2 * 2**30
     threads: int = Field(default_factory=lambda: len(os.sched_getaffinity(0)), ge=1)
+    power_command: str | None = None
 
     @classmethod
     def settings_customise_sources(

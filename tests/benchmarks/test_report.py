@@ -13,6 +13,7 @@ from maelio.benchmarks.page import to_page
 from maelio.benchmarks.plot import to_plot
 from maelio.benchmarks.report import print_summary, write_report
 from maelio.benchmarks.words import to_markdown
+from maelio.energy import Energy
 from maelio.records import RunRecord
 from tests.benchmarks.records import some_record, some_times
 
@@ -51,6 +52,26 @@ def test_epochs_that_do_not_repeat_are_called_noisy() -> None:
     loud = record.model_copy(update={"arms": {"naive": (some_times(0.5, 0.2), some_times(0.6, 0.2))}})
     assert "noisy" not in to_markdown(record)
     assert "noisy: epochs of one arm differ by up to 18 % in wall time" in to_markdown(loud)
+
+
+def test_energy_is_shown_by_meter_or_said_to_be_unknown() -> None:
+    """Joules by the counter and by the trace apart, what was used while waiting, and what is wrong with a meter."""
+    record = some_record()
+    assert "Energy: not known" in to_markdown(record)
+    device = Energy(
+        name="H100 0",
+        scope="gpu",
+        seconds=0.5,
+        readings=7,
+        joules=118.5,
+        traced_j=119.25,
+        regions_j={"wait": 47.4},
+    )
+    lost = Energy(name="H100 1", scope="gpu", seconds=0.5, readings=2, note="lost after 0.2 s: GPU is lost")
+    measured = some_times(0.5, 0.2).model_copy(update={"energy": (device, lost)})
+    text = to_markdown(record.model_copy(update={"arms": {"maelio": (measured,)}}))
+    assert "| maelio | 1 | H100 0 (gpu) | 118.5 | 119.2 | 47.4 | 0.5 |  |" in text
+    assert "| maelio | 1 | H100 1 (gpu) |  |  |  |  | lost after 0.2 s: GPU is lost |" in text
 
 
 def test_a_record_without_skill_or_arms_has_a_report_too() -> None:
