@@ -67,6 +67,9 @@ def task(size: Size) -> Task:
         "floor": Arm("by_floor", None),
         "h5py + zarr, 2 processes": Arm("by_h5py", one_array, joined),
         "dask concatenate + store": Arm("by_dask_columns", one_array, joined),
+        "tfrecord": Arm(
+            "by_tfrecord", records, {**given, "threads": 1}, needs=("tfrecord",), against="maelio, tfrecord"
+        ),
         "tfrecord, 2 processes": Arm(
             "by_tfrecord", records, given, needs=("tfrecord",), against="maelio, tfrecord"
         ),
