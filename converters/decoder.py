@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from maelio.errors import BadData
 
 if TYPE_CHECKING:
-    from maelio.converters.grib_headers import Facts, Grid
+    from maelio.converters.grib_facts import Facts, Grid
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from maelio.converters.grib_cube import (
     Message,
     arrange,
 )
-from maelio.converters.grib_headers import Facts, Grid
+from maelio.converters.grib_facts import Facts, Grid
 from maelio.converters.grib_walk import Header, walk
 from maelio.converters.messages import read_message
 from maelio.converters.problems import Problem, failure
@@ -108,7 +108,8 @@ def describe_all(
 
     Raises BadRequest: a wanted variable is not in the first file.
     """
-    indexes = [_index_or_problem(path) for path in paths]
+    known = _Known({}, {})
+    indexes = [_index_or_problem(path, known) for path in paths]
     whole = [index for index in indexes if isinstance(index, _Index)]
     along = _along(samples, [index.messages for index in whole])
     asked = Asked(along, variables, keep_last)
@@ -120,9 +121,9 @@ def describe_all(
     ]
 
 
-def _index_or_problem(path: Path) -> "_Index | Problem":
+def _index_or_problem(path: Path, known: "_Known") -> "_Index | Problem":
     try:
-        return _index(path)
+        return _index(path, known)
     except BadData as error:
         return failure(path, error)
 
@@ -158,41 +159,55 @@ def _along(samples: str | None, files: Sequence[Sequence[Message]]) -> str:
     return TIME
 
 
-def _index(path: Path) -> _Index:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Known:
+    """What eccodes said, in whatever file: facts by the key of a header, grids by its grid section."""
+
+    facts: dict[bytes, Facts]
+    grids: dict[bytes, Grid]
+
+    def of(self, path: Path, fd: int, header: Header) -> tuple[Facts, Grid]:
+        """Raises BadData: the message cannot be described."""
+        if header.key not in self.facts or header.grid not in self.grids:
+            self._ask(path, fd, header)
+        return self.facts[header.key], self.grids[header.grid]
+
+    def _ask(self, path: Path, fd: int, header: Header) -> None:
+        message = read_message(fd, header.field)
+        try:
+            if header.grid in self.grids:
+                self.facts[header.key] = decoder().facts(message)
+            else:
+                self.facts[header.key], self.grids[header.grid] = decoder().facts_and_grid(message)
+        except BadData as error:
+            raise BadData(
+                f"{path}: message {header.field.number} cannot be described: {error} (damaged header?)"
+            ) from error
+
+
+def _index(path: Path, known: _Known) -> _Index:
     status = os.stat(path)
-    headers = walk(path)
-    known: dict[bytes, Facts] = {}
-    sections: dict[bytes, int] = {}
+    numbers: dict[bytes, int] = {}
     grids: list[Grid] = []
     messages = []
     fd = os.open(path, os.O_RDONLY)
     try:
-        for header in headers:
-            if header.key not in known or header.grid not in sections:
-                known[header.key], sections[header.grid] = _ask(path, fd, header, sections, grids)
-            messages.append(Message(known[header.key], sections[header.grid], header.time, header.field))
+        for header in walk(path):
+            facts, grid = known.of(path, fd, header)
+            if header.grid not in numbers:
+                numbers[header.grid] = _number(grid, grids)
+            messages.append(Message(facts, numbers[header.grid], header.time, header.field))
     finally:
         os.close(fd)
     return _Index(path, status.st_size, status.st_mtime_ns, tuple(messages), tuple(grids))
 
 
-def _ask(
-    path: Path, fd: int, header: Header, sections: Mapping[bytes, int], grids: list[Grid]
-) -> tuple[Facts, int]:
-    """What eccodes knows of a message. A new grid is added to `grids`; its number there is returned."""
-    message = read_message(fd, header.field)
-    try:
-        if header.grid in sections:
-            return decoder().facts(message), sections[header.grid]
-        facts, grid = decoder().facts_and_grid(message)
-    except BadData as error:
-        raise BadData(
-            f"{path}: message {header.field.number} cannot be described: {error} (damaged header?)"
-        ) from error
+def _number(grid: Grid, grids: list[Grid]) -> int:
+    """The place among `grids` of the one with the same points; where there is none, `grid` is added."""
     number = next((at for at, other in enumerate(grids) if grid.same(other)), len(grids))
     if number == len(grids):
         grids.append(grid)
-    return facts, number
+    return number
 
 
 def _source(index: _Index, cubes: Sequence[Cube], samples: str) -> Source:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from maelio.converters.grib_headers import Facts
+from maelio.converters.grib_facts import Facts
 from maelio.converters.problems import Problem, problem
 from maelio.converters.storage import Field
 

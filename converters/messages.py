@@ -1,4 +1,4 @@
-"""Values of GRIB messages, decoded in any thread: by eccodes here where nothing can go wrong, else in a process beside."""
+"""Values of GRIB messages, decoded in any thread: here where they stand side by side, else by eccodes in a process beside."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maelio.converters.decoder import decoder
-from maelio.converters.grib_packing import is_plain, packing
+from maelio.converters.grib_packing import packing, plain
 from maelio.converters.grib_scan import Scan, in_rows
 from maelio.converters.storage import Field, Messages, Parts, pread, take
 from maelio.errors import BadData
@@ -40,27 +40,13 @@ def _read_field(fd: int, field: Field, scan: Scan, shape: tuple[int, ...]) -> ND
     message = read_message(fd, field)
     count = int(np.prod(shape))
     try:
-        values = _decode(message) if is_plain(message, count) else decoder().values(message, count)
+        found = plain(message, count)
+        values = found.values(message) if found else decoder().values(message, count)
         return in_rows(values, shape, scan)  # values for all points of the grid, or it is damaged
     except (BadData, ValueError) as error:
         raise BadData(
             f"message {field.number} cannot be decoded: {error} (damaged {packing(message)} data?)"
         ) from error
-
-
-def _decode(message: bytes) -> NDArray[np.float64]:
-    import eccodes  # takes a quarter of a second to load
-
-    try:
-        handle = eccodes.codes_new_from_message(message)
-        try:
-            eccodes.codes_set(handle, "missingValue", np.nan)
-            values: NDArray[np.float64] = eccodes.codes_get_double_array(handle, "values")
-            return values  # as fast as float32, and rounded once
-        finally:
-            eccodes.codes_release(handle)
-    except eccodes.CodesInternalError as error:
-        raise BadData(str(error)) from error
 
 
 def read_message(fd: int, field: Field) -> bytes:
