@@ -28,11 +28,7 @@ def publish(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done]
     """Write what surrounds the shards into `folder`; the root, without which nothing opens, last."""
     home = folder if plan.options.format == "zarr" else folder / COORDINATES
     carried_arrays: dict[str, JsonValue] = {}
-    names = {
-        array.dimensions[1]: plain_variable(array.dimensions[1:2], np.array(array.variables, object))
-        for array in plan.arrays
-    }
-    for key, content in encode({**carried, **names}).items():
+    for key, content in surroundings(plan, carried).items():
         path = home / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
@@ -47,6 +43,15 @@ def publish(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done]
     known, attributes = contents(plan, carried, done), natural(plan.sources[0].attributes)
     for key, content in root_files(known, attributes, stacked, carried_arrays).items():
         write_atomically(folder / key, content)
+
+
+def surroundings(plan: Plan, carried: Mapping[str, xr.Variable]) -> dict[str, bytes]:
+    """The files of all arrays that are not stacked, by key: what is carried, and the names of variables."""
+    names = {
+        array.dimensions[1]: plain_variable(array.dimensions[1:2], np.array(array.variables, object))
+        for array in plan.arrays
+    }
+    return encode({**carried, **names})
 
 
 def contents(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done]) -> Contents:

@@ -87,7 +87,7 @@ class Variable:
         return self.storage
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Source:
     """One file. `variables` keep the file's order.
 

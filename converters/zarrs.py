@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import numpy as np
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
@@ -20,10 +22,12 @@ from maelio.converters.signature import is_zarr
 from maelio.converters.source import Source, Variable, describe_variable, extent
 from maelio.converters.storage import Slow
 from maelio.errors import BadData, BadRequest
-from maelio.store import open_store
+from maelio.store import is_store, open_store
 from maelio.xarray_engine import undecoded
 
 log = logging.getLogger(__name__)
+
+_arrays: WeakKeyDictionary[Source, dict[str, zarr.Array[Any]]] = WeakKeyDictionary()
 
 
 def describe(path: Path, group: str = "", origin: Origin | None = None) -> Source:
@@ -40,9 +44,12 @@ def describe(path: Path, group: str = "", origin: Origin | None = None) -> Sourc
         raise BadRequest(f"{path} is no Zarr group")
     size, modified_ns = extent(path)
     with _opened(path, origin) as raw:
+        names = list(map(str, raw.variables))
+        if not (is_store(path) or is_consolidated(path)):
+            names.sort()  # a folder has no order, and zarr-python lists it in another one every time
         variables = {
-            str(name): describe_variable(path, str(name), variable, variable.dtype, Slow("Zarr"))
-            for name, variable in raw.variables.items()
+            name: describe_variable(path, name, raw.variables[name], raw.variables[name].dtype, Slow("Zarr"))
+            for name in names
         }
         attributes = dict(raw.attrs)
     if origin is not None:
@@ -73,8 +80,22 @@ def read_raw(source: Source, names: Iterable[str]) -> dict[str, NDArray[Any]]:
 
 def read_slowly(source: Source, variable: Variable, box: Mapping[str, slice]) -> NDArray[Any]:
     """A `box` of one variable, by dimension, not decoded; several threads may read at once."""
+    if source.origin is None and not is_store(source.path):
+        return _part(source, variable, box)
     with _opened(source.path, source.origin) as raw:
         return _values(source, variable.name, raw.variables[variable.name].isel(box))
+
+
+def _part(source: Source, variable: Variable, box: Mapping[str, slice]) -> NDArray[Any]:
+    """Without xarray, which would open the group again for every box."""
+    opened = _arrays.setdefault(source, {})
+    try:
+        if variable.name not in opened:
+            opened[variable.name] = zarr.open_array(source.path / variable.name, mode="r")
+        array = opened[variable.name]
+        return np.asarray(array[tuple(box.get(dimension, slice(None)) for dimension in variable.dimensions)])
+    except _errors(None) as error:
+        raise BadData(f"{source.path}: variable {variable.name!r} cannot be read: {error}") from error
 
 
 def _values(source: Source, name: str, variable: xr.Variable) -> NDArray[Any]:
@@ -117,11 +138,6 @@ def _errors(origin: Origin | None) -> type[Exception] | tuple[type[Exception], .
 def is_consolidated(path: Path) -> bool:
     """Whether the root metadata has that of all arrays. Raises BadData: it is not JSON."""
     return (path / ".zmetadata").exists() or bool(_root(path).get("consolidated_metadata"))
-
-
-def is_store(path: Path) -> bool:
-    """Whether a Zarr group, or what stands in for one, is maelio's own."""
-    return (path / "maelio.json").exists() or "maelio" in _root(path).get("attributes", {})
 
 
 def _root(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from math import prod
+from math import ceil, prod
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from maelio.ledger import Work
 from maelio.loaders.cache import BlockCache
 from maelio.loaders.parts import Part, Piece, spans
 from maelio.loaders.shardfile import PATIENCE, Patience, ShardFile, Stopped, allow_open_files
-from maelio.store import Store
+from maelio.store import StackedArray, Store
 
 Array = NDArray[Any]
 
@@ -47,34 +47,17 @@ class Ask:
     finish: Callable[[int, int], None] | None = None
 
 
-class Shards:
-    """The reader of the array `name`. Opens every shard once; several threads may read at the same time.
+class Rows:
+    """The reader of one array: what batches ask for, put together from blocks of `rows` rows.
 
-    `parts` of its rows can be asked for; all of the row by default. `cached_chunks` decoded chunks are held
-    where a chunk has many rows.
-
-    Raises:
-        BadData: a shard is missing, not as long as the store says, or its index is damaged.
-        NotPermitted: a shard may not be read.
+    Where a block comes from is `_fill`'s to know. Several threads may read at the same time.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        name: str,
-        *,
-        parts: Sequence[Part] | None = None,
-        cached_chunks: int = 1,
-        patience: Patience = PATIENCE,
-    ) -> None:
-        self.array = store.arrays[name]
-        self.parts = [Part.whole(self.array)] if parts is None else list(parts)
-        self._raw = self.array.codec.name == "none"
-        self._files = self._open(store, patience)
-        self._chunk_rows_per_file = self.array.rows_per_shard // self.array.rows_per_chunk
-        index = np.concatenate([file.index for file in self._files])
-        self._index = index.reshape(-1, self.array.chunks_per_shard // self._chunk_rows_per_file, 2)
-        self._blocks = self._cache(cached_chunks) if self.array.rows_per_chunk > 1 else None
+    def __init__(self, array: StackedArray, parts: Sequence[Part], rows: int, cached_blocks: int) -> None:
+        self.array = array
+        self.parts = parts
+        self.rows = rows
+        self._blocks = self._cache(cached_blocks) if rows > 1 else None
 
     def read(
         self, asks: Sequence[Ask], share: int = 0, shares: int = 1, stop: threading.Event | None = None
@@ -86,7 +69,7 @@ class Shards:
             BadData: a chunk cannot be read or decoded; names the shard, the chunk, its rows and its byte.
             Stopped: `stop` was set meanwhile.
         """
-        reading = _Reading() if stop is None else _Reading(stop)
+        reading = Reading() if stop is None else Reading(stop)
         for ask in asks:
             outside = (ask.rows < 0) | (ask.rows >= self.array.samples)
             if outside.any():
@@ -99,7 +82,7 @@ class Shards:
             self._gather(self._blocks, asks, share, shares, reading)
         return reading.work()
 
-    def _read_rows(self, asks: Sequence[Ask], share: int, shares: int, reading: "_Reading") -> None:
+    def _read_rows(self, asks: Sequence[Ask], share: int, shares: int, reading: "Reading") -> None:
         """One row a chunk: every row that is asked for is read once."""
         wanted = np.concatenate([ask.rows for ask in asks])
         which = np.repeat(np.arange(len(asks)), [len(ask.rows) for ask in asks])
@@ -121,7 +104,7 @@ class Shards:
                     finish(position, position + 1)
 
     def _gather(
-        self, blocks: BlockCache, asks: Sequence[Ask], share: int, shares: int, reading: "_Reading"
+        self, blocks: BlockCache, asks: Sequence[Ask], share: int, shares: int, reading: "Reading"
     ) -> None:
         def decode(number: int, parts: list[Array]) -> None:
             takers = [(part.pieces, block) for part, block in zip(self.parts, parts, strict=True)]
@@ -135,6 +118,49 @@ class Shards:
             if ask.finish is not None:
                 with reading.transforming():
                     ask.finish(first, last)
+
+    def _fill(self, number: int, takers: Sequence[tuple[Sequence[Piece], Array]], reading: "Reading") -> None:
+        """Fill what every taker wants of the block `number`. Shape of each: (rows of a block, *held)."""
+        raise NotImplementedError
+
+    def _cache(self, slots: int) -> BlockCache:
+        return BlockCache(
+            slots,
+            blocks=ceil(self.array.samples / self.rows),
+            rows=self.rows,
+            shapes=[part.held for part in self.parts],
+            dtype=self.array.dtype,
+        )
+
+
+class Shards(Rows):
+    """The reader of the array `name`. Opens every shard once; several threads may read at the same time.
+
+    `parts` of its rows can be asked for; all of the row by default. `cached_chunks` decoded chunks are held
+    where a chunk has many rows.
+
+    Raises:
+        BadData: a shard is missing, not as long as the store says, or its index is damaged.
+        NotPermitted: a shard may not be read.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        *,
+        parts: Sequence[Part] | None = None,
+        cached_chunks: int = 1,
+        patience: Patience = PATIENCE,
+    ) -> None:
+        array = store.arrays[name]
+        parts = [Part.whole(array)] if parts is None else list(parts)
+        super().__init__(array, parts, array.rows_per_chunk, cached_chunks)
+        self._raw = self.array.codec.name == "none"
+        self._files = self._open(store, patience)
+        self._chunk_rows_per_file = self.array.rows_per_shard // self.array.rows_per_chunk
+        index = np.concatenate([file.index for file in self._files])
+        self._index = index.reshape(-1, self.array.chunks_per_shard // self._chunk_rows_per_file, 2)
 
     def _open(self, store: Store, patience: Patience) -> list[ShardFile]:
         shards = store.contents.stacks[self.array.name].shards
@@ -155,18 +181,7 @@ class Shards:
             for number, shard in enumerate(shards)
         ]
 
-    def _cache(self, slots: int) -> BlockCache:
-        return BlockCache(
-            slots,
-            blocks=len(self._index),
-            rows=self.array.rows_per_chunk,
-            shapes=[part.held for part in self.parts],
-            dtype=self.array.dtype,
-        )
-
-    def _fill(
-        self, number: int, takers: Sequence[tuple[Sequence[Piece], Array]], reading: "_Reading"
-    ) -> None:
+    def _fill(self, number: int, takers: Sequence[tuple[Sequence[Piece], Array]], reading: "Reading") -> None:
         """Fill what every taker wants of the chunk row `number`. Shape of each: (rows of a chunk, *held)."""
         if reading.stop.is_set():
             raise Stopped
@@ -179,7 +194,7 @@ class Shards:
         for piece_number, takes in wanted.items():
             offset, length = self._index[number, piece_number].tolist()
             if offset < 0:
-                for view, _ in _views(takes, stored[0]):
+                for view, _ in views(takes, stored[0]):
                     view[...] = self.array.fill_value
                 continue
             try:
@@ -198,7 +213,7 @@ class Shards:
         length: int,
         stored: tuple[int, ...],
         takes: Sequence[tuple[Piece, Array]],
-        reading: "_Reading",
+        reading: "Reading",
     ) -> None:
         """Read the inner chunk of shape `stored` once, and hand each of `takes` what it wants of it."""
         chunk = next((view for view in _wholes(takes, stored)), None)
@@ -207,16 +222,16 @@ class Shards:
             if len(takes) == 1:
                 return
         elif self._raw and stored[0] == 1:
-            chunk = _scratch(stored, self.array.dtype)
+            chunk = scratch(stored, self.array.dtype)
             self._load_spans(file, offset, length, chunk, takes, reading)
         else:
-            chunk = _scratch(stored, self.array.dtype)
+            chunk = scratch(stored, self.array.dtype)
             self._load(file, offset, length, chunk, reading)
-        for view, source in _views(takes, stored[0]):
+        for view, source in views(takes, stored[0]):
             if view.ctypes.data != chunk.ctypes.data:
                 view[...] = chunk[(slice(None), *source)]
 
-    def _load(self, file: ShardFile, offset: int, length: int, out: Array, reading: "_Reading") -> None:
+    def _load(self, file: ShardFile, offset: int, length: int, out: Array, reading: "Reading") -> None:
         """Fill `out`, C-contiguous, with one inner chunk."""
         reading.stored_bytes += length
         if self._raw:
@@ -237,7 +252,7 @@ class Shards:
         length: int,
         chunk: Array,
         takes: Sequence[tuple[Piece, Array]],
-        reading: "_Reading",
+        reading: "Reading",
     ) -> None:
         """Fill of `chunk`, one row stored without codec, what is wanted."""
         if length != chunk.nbytes:
@@ -269,7 +284,7 @@ def _window(part: Part, ask: Ask, first: int) -> Callable[[int], tuple[slice, ..
     return lambda position: part.window(corners[position].tolist())
 
 
-def _views(takes: Sequence[tuple[Piece, Array]], rows: int) -> Iterator[tuple[Array, tuple[slice, ...]]]:
+def views(takes: Sequence[tuple[Piece, Array]], rows: int) -> Iterator[tuple[Array, tuple[slice, ...]]]:
     """Where each box goes, and from where in the chunk."""
     for piece, out in takes:
         for box in piece.boxes:
@@ -285,7 +300,7 @@ def _wholes(takes: Sequence[tuple[Piece, Array]], stored: tuple[int, ...]) -> It
                 yield view
 
 
-def _scratch(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def scratch(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Memory of the calling thread, page-aligned, until it asks again."""
     nbytes = prod(shape) * dtype.itemsize
     held: mmap.mmap | None = getattr(_of_thread, "scratch", None)
@@ -295,7 +310,7 @@ def _scratch(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 
 @dataclass(slots=True)
-class _Reading:
+class Reading:
     """One call: what it does, counted as it goes, and whether to go on."""
 
     stop: threading.Event = field(default_factory=threading.Event)
