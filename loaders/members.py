@@ -11,10 +11,13 @@ Source: webdataset 1.0, `autodecode`.
 import io
 import json
 import zipfile
+from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -22,20 +25,20 @@ Array = NDArray[Any]
 _INTEGERS = ("cls", "cls2", "count", "id", "index", "inx")
 
 
-def arrays_of(extension: str, content: bytes) -> dict[str, Array]:
-    """By name; a single one has the name "". The last part of `x.npy` counts.
+def arrays_of(extension: str, content: memoryview) -> dict[str, Array]:
+    """By name; a single one has the name "", and looks into `content`. The last part of `x.npy` counts.
 
     Raises ValueError: it holds nothing that is, or becomes, a tensor.
     """
     match extension.rpartition(".")[2]:
         case "npy":
-            found = {"": _loaded(content)}
+            found = {"": _npy(content)}
         case "npz":
             found = dict(_loaded(content))
         case kind if kind in _INTEGERS:
-            found = {"": np.array(int(content), np.int64)}
+            found = {"": np.array(int(bytes(content)), np.int64)}
         case "json" | "jsn":
-            found = _numbers(json.loads(content))
+            found = _numbers(json.loads(bytes(content)))
         case _:
             raise ValueError("wanted npy, npz, json, cls, count, id or index")
     taken = {name: values for name, values in found.items() if _is_tensor(values)}
@@ -44,7 +47,26 @@ def arrays_of(extension: str, content: bytes) -> dict[str, Array]:
     return taken
 
 
-def _loaded(content: bytes) -> Any:
+def _npy(content: memoryview) -> Any:
+    """Values where they lie. Source: `numpy.lib.format`, versions 1.0 and 2.0; later ones hold no plain numbers."""
+    if len(content) < 12 or bytes(content[:6]) != b"\x93NUMPY" or content[6] not in (1, 2):
+        return _loaded(content)
+    begin = 10 if content[6] == 1 else 12
+    begin += int.from_bytes(content[8:begin], "little")
+    shape, fortran, dtype = _header(bytes(content[:begin]))
+    if dtype.hasobject:
+        raise ValueError("holds objects, no numbers")
+    return np.frombuffer(content, dtype, prod(shape), begin).reshape(shape, order="F" if fortran else "C")
+
+
+@lru_cache
+def _header(start: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    file = io.BytesIO(start)
+    read = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}[read_magic(file)]
+    return read(file)
+
+
+def _loaded(content: memoryview) -> Any:
     try:
         return np.load(io.BytesIO(content), allow_pickle=False)
     except (EOFError, zipfile.BadZipFile) as error:

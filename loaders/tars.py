@@ -7,9 +7,11 @@ Source: webdataset 1.0, `tariterators`: what a key is, and which members are ski
 """
 
 import logging
+import mmap
 import os
 import re
 import tarfile
+import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +35,8 @@ Places = dict[str, list[tuple[int, int, int]]]  # by extension, of each sample: 
 
 log = logging.getLogger(__name__)
 
+_of_thread = threading.local()
+
 SAMPLE = "sample"
 _NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)")
 _SKIPPED = re.compile(r"__[^/]*__($|/)")
@@ -54,6 +58,12 @@ class Members:
     @property
     def name(self) -> str:
         return ".".join(filter(None, (self.extension, self.entry)))
+
+    def fits(self, values: Array | None) -> bool:
+        return values is not None and (values.shape, values.dtype.newbyteorder("=")) == (
+            self.shape,
+            self.dtype,
+        )
 
 
 def open_tars(names: Sequence[str]) -> Foreign:
@@ -93,7 +103,9 @@ def open_tars(names: Sequence[str]) -> Foreign:
         ),
         metadata={name: array.to_zarr({}) for name, array in arrays.items()},
         digest=_digest(members),
-        readers=_Readers(paths, {each.name: each for each in members}),
+        readers=_Readers(
+            {path: path.stat().st_size for path in paths}, {each.name: each for each in members}
+        ),
         blocks=dict.fromkeys(arrays, 1),
         coordinates={},
     )
@@ -199,11 +211,18 @@ def _digest(members: Sequence[Members]) -> str:
 
 @dataclass(frozen=True)
 class _Readers:
-    paths: tuple[Path, ...]
+    """`files` and their bytes."""
+
+    files: Mapping[Path, int]
     members: Mapping[str, Members]
 
     def open(self, array: str) -> Reader:
-        return _Reader(self.paths, self.members[array])
+        for path, nbytes in self.files.items():
+            if path.is_file() and path.stat().st_size != nbytes:
+                raise BadData(
+                    f"{path} has {path.stat().st_size} bytes, and had {nbytes} when it was looked at"
+                )
+        return _Reader([*self.files], self.members[array])
 
     def nbytes(self, array: str, rows: int) -> int:
         """A member as it is stored, and its values."""
@@ -233,7 +252,7 @@ class _Reader:
                 raise BadData(
                     f"{path}: .{members.extension} of sample {row}, at byte {offset}: {error}"
                 ) from error
-            if values is None or (values.shape, values.dtype) != (members.shape, members.dtype):
+            if not members.fits(values):
                 found = "nothing" if values is None else f"{values.dtype} {values.shape}"
                 raise BadData(
                     f"{path}: {members.name!r} of sample {row}, at byte {offset}, is {found}, wanted "
@@ -242,20 +261,26 @@ class _Reader:
             into[0] = values
 
 
-def _read(descriptor: int, path: Path, offset: int, size: int) -> bytes:
-    """Raises BadData: the file ends before, or cannot be read."""
-    parts, wanted = [], size
+def _read(descriptor: int, path: Path, offset: int, size: int) -> memoryview:
+    """In memory of the calling thread, until it reads again. Raises BadData: the file ends before, or cannot be read."""
+    content = left = _scratch(size)
     try:
-        while wanted and (part := os.pread(descriptor, wanted, offset + size - wanted)):
-            parts.append(part)
-            wanted -= len(part)
+        while left and (got := os.preadv(descriptor, [left], offset + size - len(left))):
+            left = left[got:]
     except OSError as error:
         raise BadData(
             f"{path}: bytes {offset} to {offset + size} cannot be read: {error.strerror}"
         ) from error
-    if wanted:
-        raise BadData(f"{path} ends {wanted} bytes before byte {offset + size}")
-    return b"".join(parts)
+    if left:
+        raise BadData(f"{path} ends {len(left)} bytes before byte {offset + size}")
+    return content
+
+
+def _scratch(nbytes: int) -> memoryview:
+    held: memoryview | None = getattr(_of_thread, "scratch", None)
+    if held is None or len(held) < nbytes:
+        held = _of_thread.scratch = memoryview(mmap.mmap(-1, max(nbytes, 1)))
+    return held[:nbytes]
 
 
 def _opened(path: Path) -> int:

@@ -190,6 +190,24 @@ def test_worker_processes_read_in_place(tmp_path: Path, form: str, start: Any) -
     assert bytes_of(loader) == wanted
 
 
+@pytest.mark.parametrize("samples", ["time,latitude", "longitude", "latitude,longitude"])
+def test_samples_of_other_dimensions_are_those_of_a_store(source: Path, tmp_path: Path, samples: str) -> None:
+    """Also where they are series; those of a store are in other chunks, which only another order shows."""
+    store = convert([source], tmp_path / "store", Options(samples=samples))
+    found, wanted = (
+        maelio.stream(each, batch_size=5, shuffle=False) for each in (maelio.in_place(source, samples), store)
+    )
+    assert bytes_of(found) == bytes_of(wanted)
+
+
+def test_grib_is_read_in_place_too(shared_data: Path, tmp_path: Path) -> None:
+    """By the same door."""
+    path = shared_data / "pydata+xarray-data" / "era5-2mt-2019-03-uk.grib"
+    store = convert([path], tmp_path / "store")
+    found, wanted = (iter(maelio.stream(each, batch_size=64, seed=2, threads=1)) for each in (path, store))
+    assert bytes_of([next(found)]) == bytes_of([next(wanted)])
+
+
 def test_levels_are_taken_by_their_coordinate(tmp_path: Path) -> None:
     """Which is read from the source."""
     values = np.arange(6 * 3 * 2, dtype="f4").reshape(6, 3, 2)

@@ -31,7 +31,7 @@ def samples_of(count: int, dtype: str = "f4") -> list[dict[str, Any]]:
         {
             "__key__": f"a/{n:04d}",
             "x.npy": np.full((2, 3), n, dtype),
-            "npz": {"u": np.full(4, n), "v": np.float32(n)},
+            "npz": {"u": np.full(4, n), "v": np.array(n, "f4")},
             "cls": n,
             "json": {"lat": n / 2, "station": "KIEL"},
         }
@@ -146,8 +146,6 @@ def test_a_run_goes_on_elsewhere(tmp_path: Path) -> None:
     seen = next(iterator)["cls"][:, 0].tolist()
     after: Any = pickle.loads(pickle.dumps(batches))
     after.load_state_dict(batches.state_dict())
-    for path in tmp_path.glob("*.tar"):
-        assert path.stat().st_size
     seen += [value for batch in after for value in batch["cls"][:, 0].tolist()]
     assert sorted(seen) == list(range(10))
     other = stream(write(tmp_path, samples_of(11), files=2), batch_size=4)
@@ -158,8 +156,8 @@ def test_a_run_goes_on_elsewhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("9.npy", b"\x93NUMPY", "9'|.npy of sample 3, at byte"),
-        ("9.cls", b"one", r".cls of sample 3, at byte \d+: invalid literal"),
+        ("9.npy", b"\x93NUMPY", r"\.npy of sample 3, at byte"),
+        ("9.cls", b"one", r"\.cls of sample 3, at byte \d+: invalid literal"),
         ("9.json", b"[1]", "holds no numbers"),
     ],
 )
@@ -193,7 +191,7 @@ def npy(values: Any) -> bytes:
         ({"0.npy": npy(np.array(["a", "b"]))}, "nothing that is a tensor; .npy: holds no numbers"),
         (
             {"0.npy": npy(np.array([{}, {}]))},
-            "nothing that is a tensor; .npy: Object arrays cannot be loaded",
+            "nothing that is a tensor; .npy: holds objects, no numbers",
         ),
         ({"README": b"no extension"}, "no member has a key and an extension"),
     ],
@@ -211,10 +209,14 @@ def test_damaged_and_compressed_files_are_refused(tmp_path: Path) -> None:
     """By name, and one that is cut short or gone while it is streamed too."""
     pattern = write(tmp_path, samples_of(20))
     path = tmp_path / "shard-000.tar"
-    batches = stream(pattern, batch_size=2, shuffle=False)
+    batches, changed = (stream(pattern, batch_size=2, shuffle=False) for _ in range(2))
+    iterator = iter(batches)
+    next(iterator)
     os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(BadData, match=f"{path} ends"):
-        list(batches)
+        list(iterator)
+    with pytest.raises(BadData, match=rf"{path} has \d+ bytes, and had \d+ when"):
+        list(changed)
     with pytest.raises(BadData, match=f"{path} cannot be read as a plain tar file"):
         stream(pattern, batch_size=2)
     path.write_bytes(b"\x1f\x8b" + bytes(1000))
