@@ -27,7 +27,8 @@ from maelio.xarray_engine import undecoded
 
 log = logging.getLogger(__name__)
 
-_arrays: WeakKeyDictionary[Source, dict[str, zarr.Array[Any]]] = WeakKeyDictionary()
+# Of groups that zarr-python reads by itself, their open arrays
+_arrays: WeakKeyDictionary[Source, dict[str, zarr.Array[Any]] | None] = WeakKeyDictionary()
 
 
 def describe(path: Path, group: str = "", origin: Origin | None = None) -> Source:
@@ -80,15 +81,18 @@ def read_raw(source: Source, names: Iterable[str]) -> dict[str, NDArray[Any]]:
 
 def read_slowly(source: Source, variable: Variable, box: Mapping[str, slice]) -> NDArray[Any]:
     """A `box` of one variable, by dimension, not decoded; several threads may read at once."""
-    if source.origin is None and not is_store(source.path):
-        return _part(source, variable, box)
+    if source not in _arrays:
+        _arrays[source] = {} if source.origin is None and not is_store(source.path) else None
+    if (opened := _arrays[source]) is not None:
+        return _part(source, opened, variable, box)
     with _opened(source.path, source.origin) as raw:
         return _values(source, variable.name, raw.variables[variable.name].isel(box))
 
 
-def _part(source: Source, variable: Variable, box: Mapping[str, slice]) -> NDArray[Any]:
-    """Without xarray, which would open the group again for every box."""
-    opened = _arrays.setdefault(source, {})
+def _part(
+    source: Source, opened: dict[str, zarr.Array[Any]], variable: Variable, box: Mapping[str, slice]
+) -> NDArray[Any]:
+    """Without xarray, which would open the group again for every box. What was `opened` stays so."""
     try:
         if variable.name not in opened:
             opened[variable.name] = zarr.open_array(source.path / variable.name, mode="r")

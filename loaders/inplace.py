@@ -1,20 +1,23 @@
 """Rows of an array that was never converted, read by whoever opened it."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from maelio.errors import BadData
 from maelio.foreign import Foreign
 from maelio.loaders.parts import Part, Piece
+from maelio.loaders.scratch import Scratch
 from maelio.loaders.shardfile import Patience, Stopped
-from maelio.loaders.shards import Reading, Rows, Shards, scratch, views
+from maelio.loaders.shards import Rows, Shards, _Reading
 from maelio.store import StackedArray, Store
 
 Array = NDArray[Any]
 
-_HELD_BYTES = 2**28
+_HELD_BYTES = 2**28  # of decoded blocks, by default
 
 
 def open_rows(store: Store, name: str, parts: Sequence[Part], cached_blocks: int, patience: Patience) -> Rows:
@@ -63,21 +66,25 @@ class InPlace(Rows):
         super().__init__(store.arrays[name], parts, store.blocks[name], cached_blocks)
         self._read = store.readers.open(name)
         self._patience = patience
+        self._scratch = Scratch()
 
-    def _fill(self, number: int, takers: Sequence[tuple[Sequence[Piece], Array]], reading: Reading) -> None:
+    def _fill(self, number: int, takers: Sequence[tuple[Sequence[Piece], Array]], reading: _Reading) -> None:
         wanted: dict[int, list[tuple[Piece, Array]]] = {}
         for pieces, out in takers:
             for piece in pieces:
                 wanted.setdefault(piece.number, []).append((piece, out))
         rows = range(self.array.samples)[number * self.rows :][: self.rows]
         for variable, takes in wanted.items():
-            chunk = scratch((len(rows), *self.array.chunk_shape[1:]), self.array.dtype)
+            shape = (len(rows), *self.array.chunk_shape[1:])
+            nbytes = prod(shape) * self.array.dtype.itemsize
+            chunk = np.frombuffer(self._scratch.take(nbytes), self.array.dtype).reshape(shape)
             with reading.decoding():
                 self._patiently(rows, variable, chunk, reading)
-            for view, source in views(takes, len(rows)):
-                view[...] = chunk[(slice(None), *source)]
+            for piece, out in takes:
+                for box in piece.boxes:
+                    out[(slice(0, len(rows)), *box.target)] = chunk[(slice(None), *box.source)]
 
-    def _patiently(self, rows: range, variable: int, chunk: Array, reading: Reading) -> None:
+    def _patiently(self, rows: range, variable: int, chunk: Array, reading: _Reading) -> None:
         """Raises BadData: they cannot be read, however often that is tried. Stopped: nobody wants them."""
         failed = 0
         while True:

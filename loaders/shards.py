@@ -69,7 +69,7 @@ class Rows:
             BadData: a chunk cannot be read or decoded; names the shard, the chunk, its rows and its byte.
             Stopped: `stop` was set meanwhile.
         """
-        reading = Reading() if stop is None else Reading(stop)
+        reading = _Reading() if stop is None else _Reading(stop)
         for ask in asks:
             outside = (ask.rows < 0) | (ask.rows >= self.array.samples)
             if outside.any():
@@ -82,7 +82,7 @@ class Rows:
             self._gather(self._blocks, asks, share, shares, reading)
         return reading.work()
 
-    def _read_rows(self, asks: Sequence[Ask], share: int, shares: int, reading: "Reading") -> None:
+    def _read_rows(self, asks: Sequence[Ask], share: int, shares: int, reading: "_Reading") -> None:
         """One row a chunk: every row that is asked for is read once."""
         wanted = np.concatenate([ask.rows for ask in asks])
         which = np.repeat(np.arange(len(asks)), [len(ask.rows) for ask in asks])
@@ -104,7 +104,7 @@ class Rows:
                     finish(position, position + 1)
 
     def _gather(
-        self, blocks: BlockCache, asks: Sequence[Ask], share: int, shares: int, reading: "Reading"
+        self, blocks: BlockCache, asks: Sequence[Ask], share: int, shares: int, reading: "_Reading"
     ) -> None:
         def decode(number: int, parts: list[Array]) -> None:
             takers = [(part.pieces, block) for part, block in zip(self.parts, parts, strict=True)]
@@ -119,7 +119,9 @@ class Rows:
                 with reading.transforming():
                     ask.finish(first, last)
 
-    def _fill(self, number: int, takers: Sequence[tuple[Sequence[Piece], Array]], reading: "Reading") -> None:
+    def _fill(
+        self, number: int, takers: Sequence[tuple[Sequence[Piece], Array]], reading: "_Reading"
+    ) -> None:
         """Fill what every taker wants of the block `number`. Shape of each: (rows of a block, *held)."""
         raise NotImplementedError
 
@@ -181,7 +183,9 @@ class Shards(Rows):
             for number, shard in enumerate(shards)
         ]
 
-    def _fill(self, number: int, takers: Sequence[tuple[Sequence[Piece], Array]], reading: "Reading") -> None:
+    def _fill(
+        self, number: int, takers: Sequence[tuple[Sequence[Piece], Array]], reading: "_Reading"
+    ) -> None:
         """Fill what every taker wants of the chunk row `number`. Shape of each: (rows of a chunk, *held)."""
         if reading.stop.is_set():
             raise Stopped
@@ -194,7 +198,7 @@ class Shards(Rows):
         for piece_number, takes in wanted.items():
             offset, length = self._index[number, piece_number].tolist()
             if offset < 0:
-                for view, _ in views(takes, stored[0]):
+                for view, _ in _views(takes, stored[0]):
                     view[...] = self.array.fill_value
                 continue
             try:
@@ -213,7 +217,7 @@ class Shards(Rows):
         length: int,
         stored: tuple[int, ...],
         takes: Sequence[tuple[Piece, Array]],
-        reading: "Reading",
+        reading: "_Reading",
     ) -> None:
         """Read the inner chunk of shape `stored` once, and hand each of `takes` what it wants of it."""
         chunk = next((view for view in _wholes(takes, stored)), None)
@@ -222,16 +226,16 @@ class Shards(Rows):
             if len(takes) == 1:
                 return
         elif self._raw and stored[0] == 1:
-            chunk = scratch(stored, self.array.dtype)
+            chunk = _scratch(stored, self.array.dtype)
             self._load_spans(file, offset, length, chunk, takes, reading)
         else:
-            chunk = scratch(stored, self.array.dtype)
+            chunk = _scratch(stored, self.array.dtype)
             self._load(file, offset, length, chunk, reading)
-        for view, source in views(takes, stored[0]):
+        for view, source in _views(takes, stored[0]):
             if view.ctypes.data != chunk.ctypes.data:
                 view[...] = chunk[(slice(None), *source)]
 
-    def _load(self, file: ShardFile, offset: int, length: int, out: Array, reading: "Reading") -> None:
+    def _load(self, file: ShardFile, offset: int, length: int, out: Array, reading: "_Reading") -> None:
         """Fill `out`, C-contiguous, with one inner chunk."""
         reading.stored_bytes += length
         if self._raw:
@@ -252,7 +256,7 @@ class Shards(Rows):
         length: int,
         chunk: Array,
         takes: Sequence[tuple[Piece, Array]],
-        reading: "Reading",
+        reading: "_Reading",
     ) -> None:
         """Fill of `chunk`, one row stored without codec, what is wanted."""
         if length != chunk.nbytes:
@@ -284,7 +288,7 @@ def _window(part: Part, ask: Ask, first: int) -> Callable[[int], tuple[slice, ..
     return lambda position: part.window(corners[position].tolist())
 
 
-def views(takes: Sequence[tuple[Piece, Array]], rows: int) -> Iterator[tuple[Array, tuple[slice, ...]]]:
+def _views(takes: Sequence[tuple[Piece, Array]], rows: int) -> Iterator[tuple[Array, tuple[slice, ...]]]:
     """Where each box goes, and from where in the chunk."""
     for piece, out in takes:
         for box in piece.boxes:
@@ -300,7 +304,7 @@ def _wholes(takes: Sequence[tuple[Piece, Array]], stored: tuple[int, ...]) -> It
                 yield view
 
 
-def scratch(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def _scratch(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Memory of the calling thread, page-aligned, until it asks again."""
     nbytes = prod(shape) * dtype.itemsize
     held: mmap.mmap | None = getattr(_of_thread, "scratch", None)
@@ -310,7 +314,7 @@ def scratch(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 
 @dataclass(slots=True)
-class Reading:
+class _Reading:
     """One call: what it does, counted as it goes, and whether to go on."""
 
     stop: threading.Event = field(default_factory=threading.Event)

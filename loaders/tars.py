@@ -7,11 +7,9 @@ Source: webdataset 1.0, `tariterators`: what a key is, and which members are ski
 """
 
 import logging
-import mmap
 import os
 import re
 import tarfile
-import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from maelio.codecs import Codec
 from maelio.errors import BadData, NotFound, NotPermitted
 from maelio.foreign import Foreign, Reader
 from maelio.loaders.members import arrays_of
+from maelio.loaders.scratch import Scratch
 from maelio.loaders.shardfile import allow_open_files
 from maelio.store import VARIABLE, Contents, Stack, StackedArray
 
@@ -35,7 +34,7 @@ Places = dict[str, list[tuple[int, int, int]]]  # by extension, of each sample: 
 
 log = logging.getLogger(__name__)
 
-_of_thread = threading.local()
+_scratch = Scratch()
 
 SAMPLE = "sample"
 _NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)")
@@ -263,7 +262,7 @@ class _Reader:
 
 def _read(descriptor: int, path: Path, offset: int, size: int) -> memoryview:
     """In memory of the calling thread, until it reads again. Raises BadData: the file ends before, or cannot be read."""
-    content = left = _scratch(size)
+    content = left = _scratch.take(size)
     try:
         while left and (got := os.preadv(descriptor, [left], offset + size - len(left))):
             left = left[got:]
@@ -274,13 +273,6 @@ def _read(descriptor: int, path: Path, offset: int, size: int) -> memoryview:
     if left:
         raise BadData(f"{path} ends {len(left)} bytes before byte {offset + size}")
     return content
-
-
-def _scratch(nbytes: int) -> memoryview:
-    held: memoryview | None = getattr(_of_thread, "scratch", None)
-    if held is None or len(held) < nbytes:
-        held = _of_thread.scratch = memoryview(mmap.mmap(-1, max(nbytes, 1)))
-    return held[:nbytes]
 
 
 def _opened(path: Path) -> int:

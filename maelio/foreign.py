@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
-from zarr.core.buffer import default_buffer_prototype
+from zarr.buffer import cpu
 from zarr.storage import MemoryStore
 
 from maelio.store import Store
@@ -49,7 +49,6 @@ class Foreign(Store):
 
     @property
     def group(self) -> MemoryStore:
-        buffer = default_buffer_prototype().buffer
         root = b'{"zarr_format": 3, "node_type": "group", "attributes": {}}'
         files = {"zarr.json": root, **self.coordinates}
-        return MemoryStore({key: buffer.from_bytes(content) for key, content in files.items()})
+        return MemoryStore({key: cpu.Buffer.from_bytes(content) for key, content in files.items()})

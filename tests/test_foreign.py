@@ -6,15 +6,18 @@ import pickle
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
+import numcodecs
 import numpy as np
 import pytest
 import torch
 import xarray as xr
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
+from zarr.codecs import BloscCodec, BytesCodec, GzipCodec, ZstdCodec
 
 import maelio
 from maelio.converters.convert import convert
@@ -188,6 +191,29 @@ def test_worker_processes_read_in_place(tmp_path: Path, form: str, start: Any) -
     batches.set_epoch(0)
     loader = DataLoader(batches, batch_size=None, num_workers=2, multiprocessing_context=start)
     assert bytes_of(loader) == wanted
+
+
+@pytest.mark.parametrize(
+    ("version", "encoding"),
+    [
+        (2, {"compressors": None}),
+        (2, {"compressors": numcodecs.Zlib(1)}),
+        (2, {"compressors": numcodecs.Blosc("zstd"), "filters": [numcodecs.Delta("f4")]}),
+        (3, {"compressors": None}),
+        (3, {"compressors": GzipCodec(level=1)}),
+        (3, {"compressors": BloscCodec(cname="lz4"), "chunks": (2, 3, 4), "shards": (6, 3, 4)}),
+        (3, {"compressors": ZstdCodec(), "serializer": BytesCodec(endian="big")}),
+    ],
+)
+def test_zarr_of_any_codec_is_read(tmp_path: Path, version: Literal[2, 3], encoding: Any) -> None:
+    """As it is read by zarr-python."""
+    with xr.open_dataset(write(tmp_path, "netcdf4", 9, ["f4"], chunk=2), decode_cf=False) as raw:
+        for variable in raw.variables.values():
+            variable.encoding.clear()
+        raw.to_zarr(tmp_path / "a.zarr", zarr_format=version, consolidated=False, encoding={"v0": encoding})
+    (batch,) = maelio.stream(tmp_path / "a.zarr", batch_size=9, shuffle=False)
+    wanted = zarr.open_array(tmp_path / "a.zarr" / "v0", mode="r")[:]
+    np.testing.assert_array_equal(batch["fields"][:, 0], np.asarray(wanted))
 
 
 @pytest.mark.parametrize("samples", ["time,latitude", "longitude", "latitude,longitude"])
