@@ -26,7 +26,7 @@ from maelio.store import Stack, StackedArray
 log = logging.getLogger(__name__)
 
 DEFAULTS = Options()
-_BLOCK_BYTES = 32 * 2**20
+_BLOCK_BYTES = 32 * 2**20  # of samples that are decoded together, at most
 
 
 def in_place(sources: object, samples: str | None = None, options: Options = DEFAULTS) -> Foreign:
@@ -43,9 +43,8 @@ def in_place(sources: object, samples: str | None = None, options: Options = DEF
     options = replace(options, samples=samples or options.samples, format="zarr", codec="none")
     prepared = prepare(found, None, options)
     plan = prepared.plan
-    arrays = [
-        replace(array, chunk=(array.rows_per_chunk, 1)) for array in plan.arrays
-    ]  # variables one by one
+    # Each variable is a chunk: only those that are asked for are read
+    arrays = [replace(array, chunk=(array.rows_per_chunk, 1)) for array in plan.arrays]
     blocks = {array.name: _block(plan, array) for array in arrays}
     tell_accepted(plan)
     log.warning("%s", _slower(plan, found, blocks))

@@ -23,7 +23,7 @@ def opened(asked: str | Path | Sequence[str | Path], samples: str | None = None)
     Raises: as those do; BadRequest: `samples` of what has its own.
     """
     several = [asked] if isinstance(asked, str | Path) else list(asked)
-    names = [name for each in several for name in expand(str(each))]
+    names = [name for each in several for name in ([str(each)] if Path(each).exists() else expand(str(each)))]
     tars = [name.endswith(".tar") for name in names]
     if any(tars):
         if not all(tars):

@@ -247,6 +247,13 @@ def test_braces_are_as_in_a_shell(pattern: str, names: list[str]) -> None:
     assert list(expand(pattern)) == names
 
 
+def test_a_name_is_taken_as_it_is_before_it_is_a_pattern(tmp_path: Path) -> None:
+    """As by `convert`."""
+    path = add(tmp_path / "{1..2}[0].tar", "0.cls", b"7")
+    (batch,) = stream(path, batch_size=1)
+    assert batch["cls"].tolist() == [[7]]
+
+
 def test_braces_without_a_choice_are_refused() -> None:
     with pytest.raises(BadRequest, match=r"\{one\}: wanted"):
         list(expand("{one}.tar"))
