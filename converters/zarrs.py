@@ -1,6 +1,6 @@
-"""Zarr groups, version 2 and 3, as sources: read through zarr-python, in whatever codec they are.
+"""Zarr groups, version 2 and 3, as sources: chunk by chunk where the codecs are known, else through zarr-python.
 
-A store of maelio's own is the dataset it was made from.
+A store of maelio's own is the dataset it was made from, and a group behind a URL is read by zarr-python.
 """
 
 import json
@@ -20,10 +20,11 @@ from maelio.converters.origin import Origin, public
 from maelio.converters.remote import failure
 from maelio.converters.signature import is_zarr
 from maelio.converters.source import Source, Variable, describe_variable, extent
-from maelio.converters.storage import Slow
+from maelio.converters.storage import Slow, Storage
 from maelio.errors import BadData, BadRequest
 from maelio.store import is_store, open_store
 from maelio.xarray_engine import undecoded
+from maelio.zarr_chunks import Unknown, ZarrChunks, zarr_chunks
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +49,10 @@ def describe(path: Path, group: str = "", origin: Origin | None = None) -> Sourc
         names = list(map(str, raw.variables))
         if not (is_store(path) or is_consolidated(path)):
             names.sort()  # a folder has no order, and zarr-python lists it in another one every time
+        known = {} if origin is not None or is_store(path) else _chunks(path)
         variables = {
-            name: describe_variable(path, name, raw.variables[name], raw.variables[name].dtype, Slow("Zarr"))
-            for name in names
+            name: describe_variable(path, name, variable, variable.dtype, _storage(variable, known.get(name)))
+            for name, variable in ((name, raw.variables[name]) for name in names)
         }
         attributes = dict(raw.attrs)
     if origin is not None:
@@ -152,6 +154,30 @@ def _root(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise BadData(f"{file} is not JSON: {error}") from error
     return root
+
+
+def _chunks(path: Path) -> dict[str, ZarrChunks | Slow]:
+    """Where the chunks of each array of a local group lie."""
+    found: dict[str, ZarrChunks | Slow] = {}
+    for name, array in zarr.open_group(path, mode="r").arrays():
+        try:
+            found[name] = zarr_chunks(array.metadata.to_dict(), name, array.dtype, array.fill_value)
+        except Unknown as unknown:
+            found[name] = Slow(f"Zarr: {unknown}")
+    return found
+
+
+def _storage(variable: xr.Variable, found: ZarrChunks | Slow | None) -> Storage:
+    match found:
+        case None:
+            return Slow("Zarr")
+        case ZarrChunks() if (variable.shape, variable.dtype.newbyteorder("=")) != (
+            found.array,
+            found.dtype.newbyteorder("="),
+        ):
+            return Slow(f"Zarr: xarray makes {variable.dtype} {variable.shape} of it")
+        case _:
+            return found
 
 
 def _tell_missing_chunks(path: Path) -> None:

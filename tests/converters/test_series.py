@@ -20,13 +20,14 @@ from hypothesis import strategies as st
 import maelio
 from maelio.cli import main
 from maelio.codecs import CODECS
-from maelio.converters import layout, slabs, storage
+from maelio.converters import layout, slabs
 from maelio.converters.compare import compare
 from maelio.converters.convert import Progress, convert, convert_part, plan_conversion
 from maelio.converters.options import Options
 from maelio.converters.share import Share
 from maelio.converters.verify import verify
 from maelio.errors import BadData, BadRequest, NotFound
+from maelio.packed import Packed
 from maelio.store import open_store, unfinished
 from tests.converters.grib_files import cube, write_grib
 from tests.converters.memory import traced_peak
@@ -128,13 +129,13 @@ def test_each_source_chunk_is_decoded_once(
 ) -> None:
     """Also those that hold steps of two slabs."""
     decoded = []
-    decode = storage._decode
+    decode = Packed.decode
 
-    def counted(fd: int, *rest: Any) -> Any:
-        decoded.append((os.readlink(f"/proc/self/fd/{fd}"), rest[1]))
-        return decode(fd, *rest)
+    def counted(packed: Packed, out: Any) -> None:
+        decoded.append((os.readlink(f"/proc/self/fd/{packed.fd}"), packed.offset))
+        decode(packed, out)
 
-    monkeypatch.setattr(storage, "_decode", counted)
+    monkeypatch.setattr(Packed, "decode", counted)
     convert(sources, tmp_path / "s.zarr", MANY)
     assert len(decoded) == len(set(decoded)) == (3 + 3 + 2) * 3 * 2
 
