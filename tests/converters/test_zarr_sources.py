@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numcodecs import BZ2, Blosc, Zstd
 
 from maelio.converters.convert import convert, plan_conversion
+from maelio.converters.formats import describe
 from maelio.converters.options import Options
 from maelio.converters.storage import Part, read_rows, take
 from maelio.errors import BadData
@@ -92,6 +93,15 @@ def test_a_store_of_our_own_is_the_dataset_it_was_made_from(
     convert([first.path], tmp_path / "again.zarr", Options(codec="zstd", samples="latitude"))
     with xr.open_dataset(tmp_path / "again.zarr", engine="maelio") as found:
         xr.testing.assert_identical(found.load(), dataset)
+
+
+def test_variables_of_listed_folders_come_in_the_order_of_their_names(tmp_path: Path) -> None:
+    """Nothing else is the same the next time: an interrupted conversion would not be known again."""
+    names = [f"v{number}" for number in range(20)]
+    xr.Dataset({name: ("time", np.arange(3.0)) for name in names}).to_zarr(
+        tmp_path / "source.zarr", consolidated=False
+    )
+    assert [*describe(tmp_path / "source.zarr").variables] == sorted(names)
 
 
 def test_a_codec_that_is_not_known_is_left_to_zarr(tmp_path: Path, dataset: xr.Dataset) -> None:
