@@ -258,9 +258,10 @@ def _read_chunks(fd: int, storage: Chunked, dtype: np.dtype[Any], wanted: Parts,
     asked = [wanted[axis].ranges if axis in wanted else (range(size),) for axis, size in enumerate(out.shape)]
     match storage:
         case Chunks():
-            if len(_touched(storage, wanted)) < _chunks_under(storage, wanted, out.shape):
+            touched = _touched(storage, wanted)
+            if len(touched) < _chunks_under(storage, wanted, out.shape):
                 out[...] = storage.fill
-            found = _packed_in_file(fd, storage, dtype.itemsize, wanted)
+            found = _packed_in_file(fd, storage, dtype.itemsize, touched)
             stored, order = dtype, tuple(range(out.ndim))
         case ZarrChunks():
             found = _packed_in_folder(fd, storage, asked)
@@ -299,10 +300,10 @@ def _whole_place(
 
 
 def _packed_in_file(
-    fd: int, storage: Chunks, itemsize: int, wanted: Parts
+    fd: int, storage: Chunks, itemsize: int, touched: NDArray[np.intp]
 ) -> Iterator[tuple[Sequence[int], Packed | None]]:
-    """The first index and the bytes of each chunk that is there."""
-    for number in _touched(storage, wanted):
+    """The first index and the bytes of each of the `touched` chunks."""
+    for number in touched:
         skipped = int(storage.skipped[number])
         filters = tuple(name for place, name in enumerate(storage.filters) if not skipped >> place & 1)
         offset, size = int(storage.offsets[number]), int(storage.sizes[number])
