@@ -190,8 +190,10 @@ def reading_bytes(variable: Variable, axis: int, rows: int) -> int:
     item = variable.stored.itemsize
     row = prod(size for number, size in enumerate(variable.shape) if number != axis) * item
     match variable.along(variable.dimensions[axis]):
-        case Chunks() | ZarrChunks() as storage:
+        case Chunks() as storage:
             return copies(storage.filters) * prod(storage.shape) * item
+        case ZarrChunks() as storage:
+            return copies(storage.filters) * storage.bytes + storage.index_bytes
         case Rows() as storage:
             return max(min(rows * storage.stride, MOST_AT_ONCE), row)
         case Messages() as storage:

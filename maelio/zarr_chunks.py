@@ -74,13 +74,14 @@ class ZarrChunks:
         return prod(self.shape) * self.dtype.itemsize
 
     @property
+    def index_bytes(self) -> int:
+        """Held at most while a file of several chunks is looked up: its index as stored, without its checksum, as numbers."""
+        return 3 * self.shards.index_bytes if self.shards else 0
+
+    @property
     def per_file(self) -> tuple[int, ...]:
         """Chunks of one file along each axis."""
         return self.shards.chunks if self.shards else (1,) * len(self.shape)
-
-    def file(self, index: Index) -> Index:
-        """Which file a chunk lies in, by axis."""
-        return tuple(at // count for at, count in zip(index, self.per_file, strict=True))
 
     def key(self, file: Index) -> str:
         return self.prefix + self.separator.join(map(str, file))
