@@ -28,21 +28,19 @@ from urllib.parse import quote
 import google_crc32c
 from fsspec import AbstractFileSystem
 from fsspec.asyn import AsyncFileSystem, get_loop
-from fsspec.config import conf
-from fsspec.core import url_to_fs
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 
 from maelio.converters.locate import Url
-from maelio.converters.origin import Located, Origin, origin_of, public
+from maelio.converters.origin import Located, Origin, origin_of
 from maelio.converters.signature import ROOTS
-from maelio.errors import BadData, BadRequest, MaelioError, Missing, NotFound, NotPermitted
+from maelio.errors import BadData, BadRequest, MaelioError, NotFound, NotPermitted
 from maelio.files import show_bytes, write_atomically
+from maelio.remote import failure, file_system, public
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 8  # requests on their way, where the file system can do several
 PAUSES_S = (1.0, 4.0)  # before a file that broke off is fetched again
-IDLE_S = 60.0  # a server that sends nothing for so long has failed
 
 _PATIENCE_S = 5.0  # for what cannot be interrupted
 _METADATA = (*ROOTS, ".zattrs", ".zmetadata")
@@ -141,14 +139,7 @@ def _short(name: str) -> str:
 
 def _expand(url: str) -> list[_Remote]:
     """What a URL means: itself, or all that match it, sorted."""
-    try:
-        raw, path = url_to_fs(url, **_settings(url))
-    except ImportError as error:
-        raise Missing(f"{public(url)} cannot be read: {error}") from error
-    except Exception as error:
-        if str(error).startswith("Protocol not known"):
-            raise BadRequest(f"{public(url)}: {error}") from error
-        raise failure(url, error) from error
+    raw, path = file_system(url)
     fs = raw
     if not isinstance(raw, AsyncFileSystem):  # then it need not bear two calls at once
         fs = AsyncFileSystemWrapper(raw, asynchronous=False, semaphore=asyncio.Semaphore(1))
@@ -162,18 +153,6 @@ def _expand(url: str) -> list[_Remote]:
         raise NotFound(f"{public(url)}: no file matches")
     behind = url.partition("::")[1:]
     return [_Remote("".join((raw.unstrip_protocol(found), *behind)), raw, fs, found) for found in matching]
-
-
-def _settings(url: str) -> dict[str, Any]:
-    """For HTTP no limit of time as a whole, which would end every long download, but one for silence."""
-    import aiohttp
-
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=IDLE_S, sock_read=IDLE_S)
-    return {
-        protocol: {"client_kwargs": {"timeout": timeout} | conf.get(protocol, {}).get("client_kwargs", {})}
-        for protocol in ("http", "https")
-        if f"{protocol}://" in url
-    }
 
 
 async def _look(remote: _Remote, group: str) -> _Thing:
@@ -362,29 +341,3 @@ async def _gather(jobs: Jobs[T]) -> list[T]:
     except ExceptionGroup as several:
         raise several.exceptions[0] from several.exceptions[0].__cause__
     return [task.result() for task in tasks]
-
-
-def failure(url: str, error: BaseException, part: str = "") -> MaelioError:
-    """What a file system raised, as what the user can do about it; file systems raise whatever they like.
-
-    `part`: of what is behind the URL.
-    """
-    name = f"{public(url)}{part and f': {part}'}"
-    causes = list(_causes(error))
-    root = causes[-1]
-    status = getattr(root, "status", None)
-    if status in (401, 403) or isinstance(root, PermissionError):
-        return NotPermitted(f"{name} may not be read{f': status {status}' if status else ''}")
-    if status in (404, 410) or isinstance(root, FileNotFoundError):
-        return NotFound(f"{name}: no such file")
-    if isinstance(status, int):
-        return MaelioError(f"{name}: the server answers with status {status}")
-    told = next(each for each in causes if not isinstance(each, FileNotFoundError))  # which HTTP says of all
-    text = getattr(told, "strerror", None) or str(told).partition("\n")[0] or type(told).__name__
-    return MaelioError(f"{name} cannot be fetched: {text}")
-
-
-def _causes(error: BaseException | None) -> Iterable[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__

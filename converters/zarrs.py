@@ -16,12 +16,12 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
-from maelio.converters.origin import Origin, public
-from maelio.converters.remote import failure
+from maelio.converters.origin import Origin
 from maelio.converters.signature import is_zarr
 from maelio.converters.source import Source, Variable, describe_variable, extent
 from maelio.converters.storage import Slow, Storage
 from maelio.errors import BadData, BadRequest
+from maelio.remote import failure, public
 from maelio.store import is_store, open_store
 from maelio.xarray_engine import undecoded
 from maelio.zarr_chunks import Unknown, ZarrChunks, zarr_chunks
