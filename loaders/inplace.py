@@ -1,6 +1,7 @@
 """Rows of an array that was never converted, read by whoever opened it."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -20,11 +21,18 @@ Array = NDArray[Any]
 _HELD_BYTES = 2**28  # of decoded blocks, by default
 
 
-def open_rows(store: Store, name: str, parts: Sequence[Part], cached_blocks: int, patience: Patience) -> Rows:
-    """The reader of the array `name`. Raises BadData, NotPermitted: its files are not what they should be."""
+def open_rows(
+    store: Store,
+    name: str,
+    parts: Sequence[Part],
+    cached_blocks: int,
+    patience: Patience,
+    bring: Callable[[int, threading.Event], None] | None = None,
+) -> Rows:
+    """The reader of the array `name`; `bring` waits until a shard of a store is there. Raises BadData, NotPermitted: its files are not what they should be."""
     if isinstance(store, Foreign):
         return InPlace(store, name, parts, cached_blocks, patience)
-    return Shards(store, name, parts=parts, cached_chunks=cached_blocks, patience=patience)
+    return Shards(store, name, parts=parts, cached_chunks=cached_blocks, patience=patience, bring=bring)
 
 
 def rows_together(store: Store, array: StackedArray) -> int:

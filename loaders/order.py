@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from maelio.errors import BadRequest
 
-Shuffle = Literal["global", "window", False]
+Shuffle = Literal["global", "window", "shards", False]
 Tail = Literal["short", "drop", "pad"]
 WINDOW_CHUNKS = 64
+WINDOW_SHARDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,15 @@ def epoch_order(
     shuffle: Shuffle,
     rows_per_chunk: int = 1,
     window_chunks: int = WINDOW_CHUNKS,
+    rows_per_shard: int = 1,
 ) -> NDArray[np.int64]:
     """Every sample number exactly once, in the order of this epoch. Shape: (samples,).
 
     `global` is one permutation of all samples. `window` takes the chunks (`rows_per_chunk` samples in a row)
     in random order, `window_chunks` at a time, and permutes the samples within each such window: a batch then
-    touches few chunks. `False` is the order of the store.
+    touches few chunks. `shards` takes the shards (`rows_per_shard` samples in a row) in random order,
+    WINDOW_SHARDS at a time, and within them permutes the samples, or does as `window` where chunks hold several
+    rows: an epoch then needs each shard for a short while only. `False` is the order of the store.
 
     Raises:
         BadRequest: an unknown `shuffle`, a negative `seed` or `epoch`.
@@ -61,6 +65,8 @@ def epoch_order(
             return random.permutation(samples).astype(np.int64, copy=False)
         case "window":
             return _window_order(samples, random, rows_per_chunk, window_chunks)
+        case "shards":
+            return _shards_order(samples, random, rows_per_shard, rows_per_chunk, window_chunks)
     raise BadRequest(f"shuffle={shuffle!r}; wanted one of {get_args(Shuffle)}")
 
 
@@ -77,6 +83,24 @@ def _window_order(
         order[done : done + there.size] = random.permutation(there)
         done += there.size
     return order
+
+
+def _shards_order(
+    samples: int, random: np.random.Generator, rows_per_shard: int, rows_per_chunk: int, window_chunks: int
+) -> NDArray[np.int64]:
+    shards = random.permutation(ceil(samples / rows_per_shard))
+    windows = [shards[first : first + WINDOW_SHARDS] for first in range(0, len(shards), WINDOW_SHARDS)]
+    order = [np.empty(0, np.int64)]
+    for window in windows:
+        rows = (np.sort(window)[:, None] * rows_per_shard + np.arange(rows_per_shard)).ravel()
+        rows = rows[rows < samples]  # the last shard may be a short one
+        blocks = rows_per_chunk > 1
+        order.append(
+            rows[_window_order(len(rows), random, rows_per_chunk, window_chunks)]
+            if blocks
+            else random.permutation(rows)
+        )
+    return np.concatenate(order)
 
 
 @dataclass(frozen=True, slots=True)

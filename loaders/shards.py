@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from math import ceil, prod
 from typing import Any
 
@@ -26,6 +27,7 @@ from maelio.ledger import Work
 from maelio.loaders.cache import BlockCache
 from maelio.loaders.parts import Part, Piece, spans
 from maelio.loaders.shardfile import PATIENCE, Patience, ShardFile, Stopped, allow_open_files
+from maelio.loaders.stagedshards import Opened, StagedShards
 from maelio.store import StackedArray, Store
 
 Array = NDArray[Any]
@@ -139,7 +141,7 @@ class Shards(Rows):
     """The reader of the array `name`. Opens every shard once; several threads may read at the same time.
 
     `parts` of its rows can be asked for; all of the row by default. `cached_chunks` decoded chunks are held
-    where a chunk has many rows.
+    where a chunk has many rows. With `bring`, which waits until a shard is there, each is opened when it is needed.
 
     Raises:
         BadData: a shard is missing, not as long as the store says, or its index is damaged.
@@ -154,34 +156,42 @@ class Shards(Rows):
         parts: Sequence[Part] | None = None,
         cached_chunks: int = 1,
         patience: Patience = PATIENCE,
+        bring: Callable[[int, threading.Event], None] | None = None,
     ) -> None:
         array = store.arrays[name]
         parts = [Part.whole(array)] if parts is None else list(parts)
         super().__init__(array, parts, array.rows_per_chunk, cached_chunks)
         self._raw = self.array.codec.name == "none"
-        self._files = self._open(store, patience)
-        self._chunk_rows_per_file = self.array.rows_per_shard // self.array.rows_per_chunk
-        index = np.concatenate([file.index for file in self._files])
-        self._index = index.reshape(-1, self.array.chunks_per_shard // self._chunk_rows_per_file, 2)
+        self._chunk_rows_per_file = array.rows_per_shard // array.rows_per_chunk
+        self._staged = None if bring is None else StagedShards(bring, partial(self._open, store, patience))
+        if self._staged is None:
+            self._opened = self._open_all(store, patience)
 
-    def _open(self, store: Store, patience: Patience) -> list[ShardFile]:
+    def forget(self, shard: int) -> None:
+        """Close a shard that was brought, once nobody reads it."""
+        if self._staged is not None:
+            self._staged.forget(shard)
+
+    def _open_all(self, store: Store, patience: Patience) -> list[Opened]:
         shards = store.contents.stacks[self.array.name].shards
         if len(shards) != self.array.shards:
             raise BadData(
                 f"{store.path}: {self.array.name!r} lists {len(shards)} shards, wanted {self.array.shards}"
             )
         allow_open_files(len(shards))
-        return [
-            ShardFile(
-                store.path / self.array.shard_key(number),
-                chunks=self.array.chunks_per_shard,
-                nbytes=shard.bytes,
-                mapped=not self._raw,
-                beside=store.path / key if (key := self.array.index_key(number)) else None,
-                patience=patience,
-            )
-            for number, shard in enumerate(shards)
-        ]
+        return [self._open(store, patience, number) for number in range(len(shards))]
+
+    def _open(self, store: Store, patience: Patience, number: int) -> Opened:
+        """A shard, and its index by chunk row. Shape: (chunk row, piece, 2)."""
+        file = ShardFile(
+            store.path / self.array.shard_key(number),
+            chunks=self.array.chunks_per_shard,
+            nbytes=store.contents.stacks[self.array.name].shards[number].bytes,
+            mapped=not self._raw,
+            beside=store.path / key if (key := self.array.index_key(number)) else None,
+            patience=patience,
+        )
+        return file, file.index.reshape(self._chunk_rows_per_file, -1, 2)
 
     def _fill(
         self, number: int, takers: Sequence[tuple[Sequence[Piece], Array]], reading: "_Reading"
@@ -193,10 +203,15 @@ class Shards(Rows):
         for pieces, out in takers:
             for piece in pieces:
                 wanted.setdefault(piece.number, []).append((piece, out))
-        file = self._files[number // self._chunk_rows_per_file]
+        shard, row = divmod(number, self._chunk_rows_per_file)
+        if self._staged is None:
+            file, index = self._opened[shard]
+        else:
+            with reading.fetching():
+                file, index = self._staged.get(shard, reading.stop)
         stored = (self.array.rows_stored(number), *self.array.chunk_shape[1:])
         for piece_number, takes in wanted.items():
-            offset, length = self._index[number, piece_number].tolist()
+            offset, length = index[row, piece_number].tolist()
             if offset < 0:
                 for view, _ in _views(takes, stored[0]):
                     view[...] = self.array.fill_value

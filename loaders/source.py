@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,13 @@ from maelio.ledger import Work
 from maelio.loaders.device import Batch, Copies, Sent, pinned
 from maelio.loaders.inplace import open_rows
 from maelio.loaders.items import Item
+from maelio.loaders.needs import Needs, files_of, needs
 from maelio.loaders.parts import Part, corners
 from maelio.loaders.ring import Ring
 from maelio.loaders.shardfile import Patience
-from maelio.loaders.shards import Ask, together
+from maelio.loaders.shards import Ask, Shards, together
+from maelio.loaders.stage import Stage
+from maelio.loaders.staging import Staging
 from maelio.loaders.values import Finish
 from maelio.store import Store
 
@@ -27,6 +31,7 @@ Numbers = NDArray[np.int64]
 class Source:
     """Reads batches of at most `samples` samples of `items`; sample i is row ``i + first`` at step 0.
 
+    With `staging`, `store` has its metadata alone, and shards come to it from there while `stage` is started.
     `finishes` are by the name of the tensor. With `masks`, `NAME.missing` is true where a value is missing.
     """
 
@@ -44,6 +49,7 @@ class Source:
         cached_chunks: int,
         patience: Patience,
         device: torch.device,
+        staging: Staging | None = None,
     ) -> None:
         self.process = os.getpid()
         self.threads = threads
@@ -51,8 +57,21 @@ class Source:
         parts: dict[str, list[Part]] = {}
         for item in items:
             parts.setdefault(item.part.array.name, []).append(item.part)
+        self.stage = None
+        if staging is not None:
+            self._files = files_of(store, parts)
+            self.stage = Stage(
+                staging, self._files, store.path, retries=patience.retries, forget=self._forget
+            )
         self.shards = {
-            name: open_rows(store, name, of_array, cached_chunks, patience)
+            name: open_rows(
+                store,
+                name,
+                of_array,
+                cached_chunks,
+                patience,
+                None if self.stage is None else partial(self.stage.bring, name),
+            )
             for name, of_array in parts.items()
         }
         self._first = first
@@ -64,6 +83,10 @@ class Source:
             item.name: Ring(samples * item.sample_values, depth, allocate) for item in items if masks
         }
 
+    def needs(self, batches: Sequence[Numbers]) -> Needs:
+        """Which files batches of these samples need."""
+        return needs(self._files, self.items, batches, first=self._first)
+
     def load(
         self, samples: Numbers, pool: ThreadPoolExecutor, stop: threading.Event, *, seed: int, epoch: int
     ) -> "Loading":
@@ -74,6 +97,12 @@ class Source:
             loading.asks.setdefault(item.part.array.name, []).append(ask)
         loading.shares = [pool.submit(loading.read, share) for share in range(self.threads)]
         return loading
+
+    def _forget(self, file: int) -> None:
+        gone = self._files.files[file]
+        rows = self.shards[gone.array]
+        if isinstance(rows, Shards):
+            rows.forget(gone.shard)
 
     def _ask(
         self, item: Item, samples: Numbers, seed: int, epoch: int, arrays: dict[str, NDArray[Any]]

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
 from maelio.errors import BadRequest
@@ -25,11 +27,13 @@ from maelio.loaders.budget import Buffers, plan_buffers
 from maelio.loaders.device import Batch, device_of
 from maelio.loaders.inplace import blocks_held, reading_bytes, rows_together
 from maelio.loaders.items import Crop, Item, Levels, check_steps, choose, roles_of
+from maelio.loaders.needs import check_room, files_of, rows_per_shard
 from maelio.loaders.opening import opened
 from maelio.loaders.order import Cut, Place, Shuffle, Tail, epoch_order
 from maelio.loaders.shardfile import Patience
 from maelio.loaders.shards import scratch_bytes, together
 from maelio.loaders.source import Loading, Source
+from maelio.loaders.staging import Staging, check_disk, open_staged
 from maelio.loaders.values import Finish, Missing, fill_of, standardisers
 from maelio.settings import load_settings
 from maelio.store import Statistics, Store
@@ -61,6 +65,9 @@ def stream(
     memory: int | None = None,
     retries: int = 3,
     device: torch.device | str | None = None,
+    stage: str | Path | None = None,
+    stage_bytes: int | None = None,
+    stage_keep: bool = True,
     rank: int | None = None,
     world: int | None = None,
 ) -> "Stream":
@@ -69,10 +76,12 @@ def stream(
     Args:
         store: what `convert` wrote. Also a Zarr group, NetCDF and whatever else `convert` reads, and tar files
             in the way of WebDataset, as a path, a pattern ("*.nc", "{00..10}.tar") or several: see `opened`.
+            A store behind a URL is staged on a local disk.
         batch_size: samples of a batch over all ranks together.
         samples: of what was not converted, the dimension or dimensions that samples are drawn from.
-        shuffle: `global` permutes all samples, `window` those of a few random chunks at a time; True takes
-            `window` where chunks hold many rows. See `epoch_order`.
+        shuffle: `global` permutes all samples, `window` those of a few random chunks at a time, `shards` those
+            of a few random shards; True takes `window` where chunks hold many rows, and `shards` where
+            `stage_bytes` do not hold the store. See `epoch_order`.
         window: steps of a sample, relative to its row: (-1, 0, 1) is the row before, the row, the row after.
         variables: the names that are delivered, in this order; all by default.
         levels: values of the vertical coordinate, or a slice of positions along it; all by default.
@@ -97,6 +106,10 @@ def stream(
         device: where batches are delivered. To CUDA they are copied from page-locked memory on a stream of
             their own, the next one while this one is computed with. Not in worker processes. (No machine of
             ours has CUDA: that part is tested where there is one, and has not been yet.)
+        stage: a folder on a fast local disk, to which whole shards are copied ahead of need: by default none for
+            a path, and `stage` in the cache of the settings for a URL. Processes share it. See `Stage`.
+        stage_bytes: the most bytes of that folder; by default whatever the store has.
+        stage_keep: leave shards there for later runs; else what this process fetched goes when it ends.
         rank, world: this process among all that train; those of torch.distributed by default.
 
     Only what is delivered is read: arrays and chunks without any of it are not touched. Where a chunk holds
@@ -104,9 +117,15 @@ def stream(
 
     Raises:
         BadRequest: arguments that do not fit each other or the store.
-        NotFound, NotPermitted, BadData: the store cannot be opened.
+        NotFound, NotPermitted, BadData: the store cannot be opened. MaelioError: its server does not answer.
     """
-    if not isinstance(store, Store):
+    if retries < 0:
+        raise BadRequest(f"retries={retries}; wanted 0 or more")
+    staging = None
+    found = open_staged(store, stage, limit=stage_bytes, keep=stage_keep, retries=retries)
+    if found is not None:
+        store, staging = found
+    elif not isinstance(store, Store):
         store = opened(store, samples)
     roles = roles_of(variables, window, inputs, targets, input_steps, target_steps)
     for role in roles:
@@ -115,12 +134,12 @@ def stream(
     if shuffle is True:  # of all arrays: the order does not depend on what is taken of a sample
         blocks = any(array.rows_per_chunk > 1 for array in store.arrays.values())
         shuffle = "window" if blocks else "global"
+        if staging is not None and not staging.holds(files_of(store, store.arrays)):
+            shuffle = "shards"
     if threads is None:
         threads = load_settings().threads
     if threads < 1:
         raise BadRequest(f"threads={threads}; wanted 1 or more")
-    if retries < 0:
-        raise BadRequest(f"retries={retries}; wanted 0 or more")
     steps = roles[0].steps if len(roles) == 1 else tuple(sorted({*roles[0].steps, *roles[1].steps}))
     before, after = max(0, -min(steps)), max(0, max(steps))
     cut = Cut(max(0, store.samples - before - after), batch_size, _place(rank, world), tail)
@@ -129,6 +148,11 @@ def stream(
             f"batch_size={batch_size} with tail={tail!r} on {cut.place.world} ranks "
             f"leaves no batch of {cut.samples} samples"
         )
+    if staging is not None:
+        files = files_of(store, {item.part.array.name for item in items})
+        if staging.limit is not None:
+            check_room(store, files, items, cut, shuffle, staging.limit)
+        check_disk(store, staging, files)
     fill, masks = fill_of(missing), missing == "mask"
     of_name = standardisers(store, items, standardise)
     parts = [item.part for item in items]
@@ -157,6 +181,7 @@ def stream(
         buffers=buffers,
         patience=Patience(retries),
         device=device_of(device),
+        staging=staging,
     )
 
 
@@ -199,6 +224,7 @@ class Stream(IterableDataset[Batch]):
         buffers: Buffers,
         patience: Patience,
         device: torch.device,
+        staging: Staging | None = None,
     ) -> None:
         epoch_order(0, seed=seed, epoch=0, shuffle=shuffle)  # refuses what it does not know, here and now
         self.store = store
@@ -214,6 +240,7 @@ class Stream(IterableDataset[Batch]):
         self.buffers = buffers
         self.patience = patience
         self.device = device
+        self.staging = staging
         self._at = self._next = Position(epoch=0, samples=0)
         self._work = Work()
         self._source: Source | None = None
@@ -311,22 +338,23 @@ class Stream(IterableDataset[Batch]):
 
     def _batches(self, start: Position) -> Iterator[Batch]:
         cut = Cut(self.cut.samples, self.cut.batch_size, self.cut.place, self.cut.tail, start.samples)
-        order = epoch_order(
-            self.samples,
-            seed=self.seed,
-            epoch=start.epoch,
-            shuffle=self.shuffle,
-            rows_per_chunk=self.rows_per_chunk,
-        )
+        order = self._order(start.epoch)
         if _worker() is not None and self.device.type == "cuda":
             raise BadRequest(f"device={str(self.device)!r} in a worker process; wanted num_workers=0")
         number_of, workers = (0, 1) if (worker := _worker()) is None else worker
         # A DataLoader takes batches of its workers in turn, so their order stays
-        numbers = iter(range(0 if start.worker else number_of, len(cut), workers))
+        mine = range(0 if start.worker else number_of, len(cut), workers)
+        numbers = iter(mine)
         source, stop = self._opened(), threading.Event()
         loading: deque[tuple[int, Loading]] = deque()
         pool = ThreadPoolExecutor(self.threads, thread_name_prefix=_THREAD)
+        staged = None
         try:
+            if source.stage is not None:
+                batches = [order[cut.mine(number)] for number in mine]
+                staged = source.stage.start(
+                    source.needs([*batches, *self._after(start.epoch, number_of, workers)]), len(batches)
+                )
             while True:
                 while len(loading) < self.buffers.batches - 1 and (number := next(numbers, None)) is not None:
                     samples = order[cut.mine(number)]
@@ -340,15 +368,38 @@ class Stream(IterableDataset[Batch]):
                 yield self._delivered(start.epoch, cut, loading)
         finally:
             stop.set()
+            if source.stage is not None and staged is not None:
+                source.stage.stop(staged)
             # Garbage collection may close this in a thread of a pool, which must not wait for its like
             inside = threading.current_thread().name.startswith(_THREAD)
             pool.shutdown(wait=not inside, cancel_futures=True)
         self._at = self._next
 
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        return epoch_order(
+            self.samples,
+            seed=self.seed,
+            epoch=epoch,
+            shuffle=self.shuffle,
+            rows_per_chunk=self.rows_per_chunk,
+            rows_per_shard=rows_per_shard(self.store),
+        )
+
+    def _after(self, epoch: int, number_of: int, workers: int) -> list[NDArray[np.int64]]:
+        """The samples of the batches of the epoch after this one, where not all shards can stay for it."""
+        if self.staging is None or self.staging.holds(
+            files_of(self.store, {item.part.array.name for item in self.items})
+        ):
+            return []
+        order = self._order(epoch + 1)
+        return [order[self.cut.mine(number)] for number in range(number_of, len(self.cut), workers)]
+
     def _delivered(self, epoch: int, cut: Cut, loading: deque[tuple[int, Loading]]) -> Batch:
         """The first of `loading`."""
         number, first = loading.popleft()
         batch, work = first.result()
+        if self._source is not None and self._source.stage is not None:
+            self._source.stage.advance()
         if loading:
             loading[0][1].send()
         self._work = together([self._work, work])
@@ -373,6 +424,7 @@ class Stream(IterableDataset[Batch]):
                 cached_chunks=self.buffers.chunks,
                 patience=self.patience,
                 device=self.device,
+                staging=self.staging,
             )
         return self._source
 

@@ -13,7 +13,16 @@ from maelio.errors import BadRequest, MaelioError, Missing, NotFound, NotPermitt
 
 IDLE_S = 60.0  # a server that sends nothing for so long has failed
 
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*(://|::)")
+_LOCAL = re.compile(r"(file|local)://")
 _SECRET = re.compile(r"signature|token|key|secret|credential|password|^sig$", re.IGNORECASE)
+
+
+def local_name(text: str) -> str | None:
+    """The path that a text names, with `file://` or without; None where it is a URL of something else."""
+    if local := _LOCAL.match(text):
+        return text[local.end() :]
+    return None if _URL.match(text) else text
 
 
 def file_system(url: str) -> tuple[AbstractFileSystem, str]:
@@ -53,7 +62,7 @@ def public(url: str) -> str:
 
 def _public(url: str) -> str:
     parts = urlsplit(url)
-    if not parts.netloc and not parts.query:
+    if not parts.scheme or not (parts.netloc or parts.query):
         return url
     host = parts.netloc.rpartition("@")[2]
     query = parts.query

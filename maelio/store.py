@@ -48,7 +48,7 @@ COORDINATES = "coordinates.zarr"
 VARIABLE = "variable"
 ABSENT = np.uint64(2**64 - 1)  # offset and length of an inner chunk that lies outside the array
 
-_ROOTS = ("zarr.json", "maelio.json")
+ROOTS = ("zarr.json", "maelio.json")
 _CRC_BYTES = 4
 _CRC32C: dict[str, JsonValue] = {"name": "crc32c"}
 _LITTLE: dict[str, JsonValue] = {"name": "bytes", "configuration": {"endian": "little"}}
@@ -388,20 +388,32 @@ def open_store(path: str | Path) -> Store:
     """
     path = Path(path)
     root, text = _root(path)
+    return parse_store(path, root.name, text)
+
+
+def root_of(path: Path) -> bytes:
+    """What the root file of the store at `path` says. Raises as `open_store`."""
+    return _root(path)[1]
+
+
+def parse_store(path: Path, root: str, text: bytes, name: str | None = None) -> Store:
+    """The store at `path` whose file `root` says `text`; `name` is what messages call it.
+
+    Raises BadData as `open_store`.
+    """
+    name = str(path) if name is None else name
     try:
         found = json.loads(text)
-        if root.name == "zarr.json":
+        if root == "zarr.json":
             known, metadata = found["attributes"]["maelio"], found["consolidated_metadata"]["metadata"]
         else:
             known, metadata = found["maelio"], found["arrays"]
         contents = Contents.model_validate(known)
     except (ValueError, KeyError, TypeError, ValidationError) as error:
-        reason = (
-            "no maelio entry" if isinstance(error, KeyError) else f"{type(error).__name__} in {root.name}"
-        )
-        raise BadData(f"{path} is not a maelio store: {reason}") from error
+        reason = "no maelio entry" if isinstance(error, KeyError) else f"{type(error).__name__} in {root}"
+        raise BadData(f"{name} is not a maelio store: {reason}") from error
     if contents.format != FORMAT:
-        raise BadData(f"{path}: store format {contents.format}, this maelio reads {FORMAT}")
+        raise BadData(f"{name}: store format {contents.format}, this maelio reads {FORMAT}")
     return Store(path, contents, metadata, digest=f"crc32c:{google_crc32c.value(text):08x}")
 
 
@@ -418,12 +430,12 @@ def is_store(path: Path) -> bool:
 
 def may_be_store(path: Path) -> bool:
     """Whether there is a root file, whatever it says: a damaged store is one too."""
-    return any((path / root).is_file() for root in _ROOTS)
+    return any((path / root).is_file() for root in ROOTS)
 
 
 def _root(path: Path) -> tuple[Path, bytes]:
     """The file that makes `path` a store, and what it says."""
-    for root in (path / name for name in _ROOTS):
+    for root in (path / name for name in ROOTS):
         try:
             return root, root.read_bytes()
         except (FileNotFoundError, NotADirectoryError):

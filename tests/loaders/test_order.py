@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maelio.errors import BadRequest
-from maelio.loaders.order import Cut, Place, Shuffle, Tail, epoch_order
+from maelio.loaders.order import WINDOW_SHARDS, Cut, Place, Shuffle, Tail, epoch_order
 
-shuffles = st.sampled_from(["global", "window", False])
+shuffles = st.sampled_from(["global", "window", "shards", False])
 worlds = st.integers(1, 5)
 
 
@@ -19,9 +19,16 @@ worlds = st.integers(1, 5)
     shuffle=shuffles,
     rows_per_chunk=st.integers(1, 20),
     window_chunks=st.integers(1, 9),
+    chunks_per_shard=st.integers(1, 9),
 )
 def test_an_epoch_holds_every_sample_exactly_once(
-    samples: int, seed: int, epoch: int, shuffle: Shuffle, rows_per_chunk: int, window_chunks: int
+    samples: int,
+    seed: int,
+    epoch: int,
+    shuffle: Shuffle,
+    rows_per_chunk: int,
+    window_chunks: int,
+    chunks_per_shard: int,
 ) -> None:
     """Whatever the shuffle, it is a permutation."""
     order = epoch_order(
@@ -31,6 +38,7 @@ def test_an_epoch_holds_every_sample_exactly_once(
         shuffle=shuffle,
         rows_per_chunk=rows_per_chunk,
         window_chunks=window_chunks,
+        rows_per_shard=rows_per_chunk * chunks_per_shard,
     )
     assert order.dtype == np.int64
     np.testing.assert_array_equal(np.sort(order), np.arange(samples))
@@ -53,6 +61,32 @@ def test_a_shuffle_window_touches_only_its_chunks(
     assert len(np.unique(first // rows_per_chunk)) <= window_chunks
 
 
+@given(
+    samples=st.integers(1, 600),
+    rows_per_chunk=st.integers(1, 5),
+    window_chunks=st.integers(1, 9),
+    chunks_per_shard=st.integers(1, 9),
+)
+def test_shuffled_shards_are_left_behind(
+    samples: int, rows_per_chunk: int, window_chunks: int, chunks_per_shard: int
+) -> None:
+    """Of WINDOW_SHARDS shards all samples come, in some order, before any of another."""
+    rows_per_shard = rows_per_chunk * chunks_per_shard
+    order = epoch_order(
+        samples,
+        seed=1,
+        epoch=2,
+        shuffle="shards",
+        rows_per_chunk=rows_per_chunk,
+        window_chunks=window_chunks,
+        rows_per_shard=rows_per_shard,
+    )
+    shards = list(dict.fromkeys((order // rows_per_shard).tolist()))
+    window_of = {shard: number // WINDOW_SHARDS for number, shard in enumerate(shards)}
+    windows = [window_of[shard] for shard in (order // rows_per_shard).tolist()]
+    assert windows == sorted(windows)
+
+
 @pytest.mark.parametrize(
     ("shuffle", "pinned"),
     [
@@ -63,6 +97,21 @@ def test_a_shuffle_window_touches_only_its_chunks(
 def test_the_order_of_a_seed_is_pinned(shuffle: Shuffle, pinned: list[int]) -> None:
     """Changing it breaks resumed runs: they would repeat some samples and never see others."""
     order = epoch_order(12, seed=7, epoch=3, shuffle=shuffle, rows_per_chunk=3, window_chunks=2)
+    assert order.tolist() == pinned
+
+
+@pytest.mark.parametrize(
+    ("rows_per_chunk", "pinned"),
+    [
+        (1, [15, 8, 11, 17, 14, 1, 9, 4, 7, 0, 16, 10, 19, 5, 18, 6, 13, 12, 3, 2]),
+        (2, [19, 16, 11, 9, 6, 0, 17, 15, 10, 18, 1, 5, 8, 14, 7, 4, 12, 13, 3, 2]),
+    ],
+)
+def test_the_order_of_shuffled_shards_is_pinned(rows_per_chunk: int, pinned: list[int]) -> None:
+    """Changing it breaks resumed runs."""
+    order = epoch_order(
+        20, seed=7, epoch=3, shuffle="shards", rows_per_chunk=rows_per_chunk, rows_per_shard=2
+    )
     assert order.tolist() == pinned
 
 
