@@ -20,7 +20,7 @@ import google_crc32c
 import numpy as np
 
 from maelio.errors import BadData, MaelioError
-from maelio.loaders.needs import NOTHING, Files, Needs
+from maelio.loaders.needs import NEVER, NOTHING, Files, Needs
 from maelio.loaders.shardfile import Patience, Stopped
 from maelio.loaders.stagefolder import Busy, Fetching, StageFolder
 from maelio.loaders.staging import NETWORK_PAUSE_S, Origin, Staging, persistently
@@ -58,6 +58,7 @@ class Stage:
         self._held: dict[int, int] = {}  # descriptors of the files that are there
         self._coming: dict[int, threading.Thread] = {}
         self._failed: dict[int, Exception] = {}
+        self._broken: Exception | None = None
         self._lacks = np.ones(len(self._files), bool)  # neither there, nor coming, nor failed
         self._asked: Counter[int] = Counter()  # readers that wait for a file
         self._scheduler: threading.Thread | None = None
@@ -74,12 +75,13 @@ class Stage:
         with self._changed:
             self._needs, self._end, self._now = needs, batches, 0
             self._failed.clear()
+            self._broken = None
             self._lacks[:] = True
             self._over = threading.Event()
             with self._folder.locked():
                 for file in np.unique(needs.files).tolist():
                     self._is_there(file)
-                self._folder.make_room(0, *self._spare(0), urgent=False)
+                self._folder.make_room(0, *self._spare(0, again=True), urgent=False)
                 self._let_go_of_gone()
             self._scheduler = threading.Thread(
                 target=self._schedule, args=(self._over,), name=_THREAD, daemon=True
@@ -120,10 +122,8 @@ class Stage:
 
     def _wait(self, file: int, stop: threading.Event) -> None:
         with self._changed:
-            if (
-                file in self._held and not self._paths[file].exists()
-            ):  # another process had more need of the room
-                self._let_go(file)
+            if file in self._held and not self._paths[file].exists():
+                self._let_go(file)  # another process had more need of its room
             before = self._failed.get(file)  # ahead of need, and perhaps long ago
             if before is not None:
                 self._lacks[file] = file not in self._coming
@@ -135,11 +135,21 @@ class Stage:
                         raise Stopped
                     if (failed := self._failed.get(file)) is not before and failed is not None:
                         raise failed
+                    if self._broken is not None:
+                        raise self._broken
                     self._changed.wait(_POLL_S)
             finally:
                 self._asked[file] -= 1
 
     def _schedule(self, over: threading.Event) -> None:
+        try:
+            self._begin_all(over)
+        except Exception as error:  # noqa: BLE001 - raised where files are waited for
+            with self._changed:
+                self._broken = _of_disk(error, self._folder.path)
+                self._changed.notify_all()
+
+    def _begin_all(self, over: threading.Event) -> None:
         """Begin to fetch a file whenever a connection is free and there is room."""
         while not over.is_set():
             with self._changed:
@@ -148,7 +158,7 @@ class Stage:
                     outcome = self._begin_next(over)
                 if outcome != "begun":
                     self._changed.wait(_POLL_S if outcome == "busy" else _LONG_POLL_S)
-            if outcome == "full":
+            if outcome == "full" and not +self._asked:
                 over.wait(_BREATH_S)  # room is looked for by a walk through the folder
 
     def _begin_next(self, over: threading.Event) -> str:
@@ -182,20 +192,32 @@ class Stage:
         return list(dict.fromkeys(file for file in wanted if self._lacks[file]))
 
     def _begin(self, file: int) -> Fetching | Busy:
-        due = self._now if self._asked[file] else self._needs.next_use(file, self._now)
-        spare, keep = self._spare(due)
-        stored, urgent = self._files[file], self._asked[file] > 0
-        begun = self._folder.begin(self._paths[file], stored.bytes, spare, keep, urgent=urgent)
+        urgent = self._asked[file] > 0
+        due = self._now if urgent else self._needs.next_use(file, self._now)
+        spare, keep = self._spare(due, again=urgent or self._is_soon(due))
+        begun = self._folder.begin(self._paths[file], self._files[file].bytes, spare, keep, urgent=urgent)
         self._let_go_of_gone()
         return begun
 
-    def _spare(self, due: int) -> tuple[dict[Path, int], set[Path]]:
-        """Files with their descriptors that are needed after batch `due`, the last one first; and the others."""
+    def _spare(self, due: int, *, again: bool) -> tuple[dict[Path, int], set[Path]]:
+        """Files that are needed after batch `due`, the last one first, with their descriptors; and the others.
+
+        Without `again`, those alone that are not needed any more.
+        """
         uses = {file: self._needs.next_use(file, self._now) for file in self._held}
-        spare = sorted((file for file, use in uses.items() if use > due), key=lambda file: -uses[file])
+        after = due if again else NEVER - 1
+        spare = sorted((file for file, use in uses.items() if use > after), key=lambda file: -uses[file])
         return {self._paths[file]: self._held[file] for file in spare}, {
-            self._paths[file] for file, use in uses.items() if use <= due
+            self._paths[file] for file, use in uses.items() if use <= after
         }
+
+    def _is_soon(self, due: int) -> bool:
+        """Whether a file that is due then is worth another that is needed again: the longer that waits, the
+        more files there are to choose from."""
+        first, last = np.searchsorted(self._needs.batches, [self._now, due])
+        before = np.unique(self._needs.files[first:last]).tolist()
+        ahead = sum(self._files[file].bytes for file in before)
+        return len(before) <= self._connections or ahead <= (self._folder.limit or 0) // 4
 
     def _let_go_of_gone(self) -> None:
         for file in [file for file in self._held if not self._paths[file].exists()]:
@@ -222,7 +244,7 @@ class Stage:
         try:
             outcome = self._fetch(file, fetching, over)
         except Exception as error:  # noqa: BLE001 - raised where it is waited for
-            outcome = error
+            outcome = _of_disk(error, fetching.part)
         finally:
             if not isinstance(outcome, int):
                 os.close(fetching.descriptor)
@@ -286,12 +308,16 @@ def _begun(descriptor: int) -> tuple[int, int]:
 
 def _write(fetching: Fetching, block: bytes, offset: int) -> None:
     left = memoryview(block)
-    try:
-        while left:
-            done = os.pwrite(fetching.descriptor, left, offset)
-            left, offset = left[done:], offset + done
-    except OSError as error:
-        raise MaelioError(f"{fetching.part} cannot be written: {error.strerror}") from error
+    while left:
+        done = os.pwrite(fetching.descriptor, left, offset)
+        left, offset = left[done:], offset + done
+
+
+def _of_disk(error: Exception, path: Path) -> Exception:
+    """What the disk of the stage raised, in one line."""
+    if isinstance(error, MaelioError) or not isinstance(error, OSError):
+        return error
+    return MaelioError(f"{path} cannot be written: {error.strerror}")
 
 
 def _discard(folder: StageFolder, fetched: set[Path], process: int) -> None:
