@@ -21,7 +21,7 @@ class Web(ThreadingHTTPServer):
     A body is sent in blocks of 64 KiB with `pause_s` between them; the next `cut` bodies break off after one byte.
     """
 
-    def __init__(self, folder: Path, handler: type["_Handler"]) -> None:
+    def __init__(self, folder: Path, handler: type["Handler"]) -> None:
         super().__init__(("127.0.0.1", 0), partial(handler, directory=str(folder)))
         self.fetched: Counter[str] = Counter()
         self.statuses: dict[str, int] = {}
@@ -36,7 +36,7 @@ class Web(ThreadingHTTPServer):
         pass  # a client that was killed
 
 
-class _Handler(SimpleHTTPRequestHandler):
+class Handler(SimpleHTTPRequestHandler):
     server: Web
 
     def do_GET(self) -> None:
@@ -79,7 +79,7 @@ class _Handler(SimpleHTTPRequestHandler):
         pass
 
 
-class BucketHandler(_Handler):
+class BucketHandler(Handler):
     """Lists keys as S3 does: a stand-in for it that knows ListObjectsV2, HEAD and GET."""
 
     def do_GET(self) -> None:
@@ -130,7 +130,7 @@ class BucketHandler(_Handler):
 
 
 @contextmanager
-def serve(folder: Path, handler: type[_Handler] = _Handler) -> Iterator[Web]:
+def serve(folder: Path, handler: type[Handler] = Handler) -> Iterator[Web]:
     with Web(folder, handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()

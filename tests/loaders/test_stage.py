@@ -16,17 +16,20 @@ from typing import Any
 import fsspec
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maelio.converters.convert import convert
+from maelio.converters.options import Options
 from maelio.errors import BadData, BadRequest, MaelioError, NotFound, NotPermitted
 from maelio.loaders import stage as stage_module
 from maelio.loaders import staging
 from maelio.loaders.order import Shuffle
 from maelio.loaders.stagefolder import StageFolder
 from maelio.loaders.stream import stream
-from maelio.store import open_store
-from tests.converters.web import Web, _Handler, serve
+from maelio.store import CONTAINERS, Container, open_store
+from tests.converters.web import BucketHandler, Handler, Web, serve
 from tests.loaders.handwritten import Layout, field, write_store
 from tests.loaders.test_stream import loader_threads, rows_of
 
@@ -253,7 +256,7 @@ def test_shards_that_shall_not_stay_go_with_the_stream(web: Web, store: Path, tm
     assert len(shards_in(store.parent)) == 8
 
 
-class Whole(_Handler):
+class Whole(Handler):
     """A server that knows nothing of ranges."""
 
     send_head = SimpleHTTPRequestHandler.send_head
@@ -281,6 +284,37 @@ def test_other_file_systems_are_staged_too(store: Path, tmp_path: Path) -> None:
         batches = stream(name, batch_size=5, shuffle=False, stage=tmp_path / str(id(name)), stage_keep=True)
         assert rows_of(batches) == list(range(40))
         assert len(shards_in(tmp_path / str(id(name)))) == 8
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_levels_of_a_store_behind_a_url_are_known(tmp_path: Path, container: Container) -> None:
+    """By their values, in every container; an index beside a shard comes with it."""
+    values = np.random.default_rng(0).random((12, 3, 4)).astype("f4")
+    level = ("level", [1000.0, 850.0, 500.0], {"axis": "Z", "units": "hPa"})
+    coordinates: Any = {"time": np.arange(12), "level": level}
+    source = tmp_path / "source.nc"
+    xr.Dataset({"t": (("time", "level", "x"), values)}, coordinates).to_netcdf(source)
+    convert(source, tmp_path / "web" / "s", Options(format=container, samples="time"))
+    with serve(tmp_path / "web") as web:
+        batches = stream(
+            f"{web.url}/s", batch_size=12, shuffle=False, levels=(850, 500), stage=tmp_path / "stage"
+        )
+        (batch,) = batches
+        (name,) = batch
+        np.testing.assert_array_equal(batch[name][:, 0].numpy(), values[:, 1:])
+
+
+@pytest.mark.slow
+def test_objects_of_a_bucket_are_staged(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through s3fs, against a stand-in for S3."""
+    with serve(store.parent.parent, BucketHandler) as bucket:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        batches = stream("s3://web/s.zarr", batch_size=5, stage=tmp_path / "stage")
+        assert sorted(rows_of(batches)) == list(range(40))
+        with pytest.raises(NotFound, match=r"s3://web/no.zarr: no such store"):
+            stream("s3://web/no.zarr", batch_size=5, stage=tmp_path / "stage")
 
 
 @pytest.mark.parametrize("where", ["inside", "around", "full"])
@@ -345,6 +379,30 @@ def large(tmp_path: Path) -> Path:
     rows = np.random.default_rng(0).random((40, 1, 10_000)).astype("f4")
     rows[:, 0, 0] = np.arange(40)
     return write_store(tmp_path / "web" / "large.zarr", {"fields": rows}, Layout(chunks=5, codec="none"))
+
+
+WORKERS = """
+import sys
+from torch.utils.data import DataLoader
+from maelio import stream
+
+def rows_of(batches):
+    return [int(value) for batch in batches for value in batch["fields"][:, 0, 0]]
+
+if __name__ == "__main__":
+    batches = stream(sys.argv[1], batch_size=3, seed=2, stage=sys.argv[2])
+    alone = rows_of(batches)
+    batches.set_epoch(0)
+    assert rows_of(DataLoader(batches, batch_size=None, num_workers=2)) == alone
+"""
+
+
+@pytest.mark.slow
+def test_workers_of_a_data_loader_share_a_stage(large: Path, tmp_path: Path) -> None:
+    """Forked after this process fetched; the order is the same."""
+    with serve(large.parent) as web:
+        command = [sys.executable, "-c", WORKERS, f"{web.url}/large.zarr", str(tmp_path / "stage")]
+        subprocess.run(command, check=True, timeout=120)
 
 
 def start(url: str, folder: Path, options: str = "{}") -> subprocess.Popen[str]:
