@@ -21,7 +21,7 @@ import numpy as np
 
 from maelio.errors import BadData, MaelioError
 from maelio.loaders.needs import NEVER, NOTHING, Files, Needs
-from maelio.loaders.shardfile import Patience, Stopped
+from maelio.loaders.shardfile import Patience, Stopped, allow_open_files
 from maelio.loaders.stagefolder import Busy, Fetching, StageFolder
 from maelio.loaders.staging import NETWORK_PAUSE_S, Origin, Staging, persistently
 
@@ -31,7 +31,7 @@ _POLL_S = 0.1  # for what other processes fetch
 _LONG_POLL_S = 1.0  # for room that they leave
 _BREATH_S = 0.02
 _PATIENCE_S = 5.0  # for what cannot be interrupted
-_THREAD = "maelio-stage"
+_THREAD = "maelio-stream-stage"
 
 
 class Stage:
@@ -45,6 +45,7 @@ class Stage:
     ) -> None:
         self._origin = Origin(staging.url)
         self._folder = StageFolder(staging.folder, staging.limit)
+        allow_open_files(2 * len(files.files))
         self._connections = staging.connections
         self._files = files.files
         self._of_shard = files.of_shard
@@ -103,8 +104,9 @@ class Stage:
         with self._changed:
             self._changed.notify_all()
             threads = [thread for thread in (self._scheduler, *self._coming.values()) if thread is not None]
-        for thread in threads:
-            if thread is not threading.current_thread():  # garbage collection may close a loop in any thread
+        # Garbage collection may close a loop in any thread, and one of ours must not wait for its like
+        if not threading.current_thread().name.startswith("maelio-stream"):
+            for thread in threads:
                 thread.join(_PATIENCE_S)
         with self._changed:
             for file in list(self._held):
@@ -272,6 +274,8 @@ class Stage:
         for _ in range(2):
             done, checksum = _begun(fetching.descriptor)
             while done < stored.bytes:
+                if over.is_set():
+                    raise Stopped
                 block = persistently(
                     partial(self._block, file, done, over), self._patience, over, f" ({stored.what})"
                 )

@@ -88,7 +88,7 @@ class StageFolder:
             os.close(descriptor)
 
     def used(self) -> int:
-        """Bytes of all shards, those on their way with all that they will have."""
+        """Bytes of all shards, those on their way with all that they will have. The folder is locked."""
         return sum(map(_size, self._staged()))
 
     def hold(self, path: Path, nbytes: int) -> int | None:

@@ -200,10 +200,10 @@ def _root_if_any(origin: Origin, patience: Patience) -> tuple[str, bytes] | None
 def check_disk(store: Store, staging: Staging, files: Files) -> None:
     """Raises MaelioError: the disk of the stage has no room for what will come, up to the limit."""
     stage = StageFolder(staging.folder, staging.limit)
-    there = sum(file.bytes for file in files.files if (store.path / file.key).exists())
-    coming = files.nbytes - there
+    coming = sum(file.bytes for file in files.files if not (store.path / file.key).exists())
     if staging.limit is not None:
-        coming = min(coming, max(staging.limit - stage.used(), 0))
+        with stage.locked():
+            coming = min(coming, max(staging.limit - stage.used(), 0))
     free = shutil.disk_usage(stage.path).free
     if coming > free:
         raise MaelioError(
