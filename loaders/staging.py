@@ -17,7 +17,7 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
-from maelio.errors import BadData, BadRequest, MaelioError, NotFound, NotPermitted
+from maelio.errors import BadData, BadRequest, MaelioError, NotFound
 from maelio.files import show_bytes
 from maelio.foreign import Foreign
 from maelio.loaders.needs import Files
@@ -140,8 +140,7 @@ def open_staged(
 ) -> tuple[Store, Staging] | None:
     """A store whose metadata lie in the stage `folder`, and whose shards are to come there.
 
-    Without a folder, what stands behind a URL comes to `stage` in the cache of the settings; None: this is no URL
-    of a store.
+    Without a folder, those of a URL come to `stage` in the cache of the settings; None: this is no single URL.
 
     Raises:
         BadRequest: the folder holds something else, or one of store and folder lies in the other.
@@ -151,30 +150,25 @@ def open_staged(
     if limit is not None and limit < 1:
         raise BadRequest(f"stage_bytes={limit}; wanted 1 or more")
     url = _url(asked)
-    patience = Patience(retries, NETWORK_PAUSE_S)
-    if folder is None:
-        found = None
-        if url is not None and local_name(url) is None and not url.endswith(".tar"):
-            found = _root_if_any(Origin(url), patience)
-        if found is None and limit is not None:
+    path = None if url is None else local_name(url)
+    if folder is None and (url is None or path is not None):
+        if limit is not None:
             raise BadRequest(f"stage_bytes={limit} without stage; wanted a folder")
-        if found is None:
-            return None
+        return None
     if url is None:
-        raise BadRequest(f"stage={folder}: only a store is staged; convert what is none")
-    path = local_name(url)
+        raise BadRequest(f"stage={folder}: a single store is staged; convert what is none")
     where = load_settings().cache / "stage" if folder is None else Path(folder)
     if path is not None:
         _check_apart(Path(path), where)
-        url = str(Path(path).absolute())
-    origin = Origin(url)
-    root, text = _root(origin, patience) if folder is not None or found is None else found
+    origin = Origin(url if path is None else str(Path(path).absolute()))
+    patience = Patience(retries, NETWORK_PAUSE_S)
+    root, text = _root(origin, patience)
     stage = StageFolder(where, limit)
     entry = stage.entry(origin.url.rpartition("/")[2], text)
     store = parse_store(entry, root, text, public(url))
     _check_names(store, public(url))
     stage.put(entry, {**dict(_coordinates(origin, store, patience)), root: text})
-    return store, Staging(url, stage.path, limit, keep)
+    return store, Staging(origin.url, stage.path, limit, keep)
 
 
 def _url(asked: object) -> str | None:
@@ -187,14 +181,6 @@ def _url(asked: object) -> str | None:
         case str() | Path():
             return str(asked)
     return None
-
-
-def _root_if_any(origin: Origin, patience: Patience) -> tuple[str, bytes] | None:
-    try:
-        root, text = _root(origin, patience)
-    except (NotFound, NotPermitted):  # said by who opens what is no store
-        return None
-    return (root, text) if b'"maelio"' in text else None
 
 
 def check_disk(store: Store, staging: Staging, files: Files) -> None:
@@ -232,7 +218,9 @@ def _root(origin: Origin, patience: Patience) -> tuple[str, bytes]:
             return root, persistently(partial(origin.read, root), patience)
         except NotFound:
             continue
-    raise NotFound(f"{public(origin.url)}: no such store, it has no {' and no '.join(ROOTS)}")
+    raise NotFound(
+        f"{public(origin.url)}: no such store, it has no {' and no '.join(ROOTS)}; what is none, `maelio convert` reads"
+    )
 
 
 def _coordinates(origin: Origin, store: Store, patience: Patience) -> Iterator[tuple[str, bytes]]:

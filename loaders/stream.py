@@ -124,6 +124,8 @@ def stream(
     staging = None
     found = open_staged(store, stage, limit=stage_bytes, keep=stage_keep, retries=retries)
     if found is not None:
+        if samples is not None:
+            raise BadRequest(f"samples={samples!r}: it was chosen when the store was converted; leave it out")
         store, staging = found
     elif not isinstance(store, Store):
         store = opened(store, samples)

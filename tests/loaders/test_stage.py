@@ -356,6 +356,22 @@ def test_a_stage_is_a_folder_of_its_own(store: Path, tmp_path: Path, where: str)
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_url_alone_is_staged_in_the_cache(
+    web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder of the settings; what is no store of ours behind a URL is nothing to stage."""
+    monkeypatch.setenv("MAELIO_CACHE", str(tmp_path / "cache"))
+    assert sorted(rows_of(stream(f"{web.url}/s.zarr", batch_size=5))) == list(range(40))
+    assert len(shards_in(tmp_path / "cache" / "stage")) == 8
+    with pytest.raises(NotFound, match=rf"{web.url}/no.nc"):
+        stream(f"{web.url}/no.nc", batch_size=5)
+    for options in ({"stage_bytes": 10}, {"samples": "time"}):
+        with pytest.raises(BadRequest, match=r"stage_bytes=10 without stage|samples='time'"):
+            stream(tmp_path / "web" / "s.zarr", batch_size=5, **options)
+    with pytest.raises(BadRequest, match="samples='time': it was chosen"):
+        stream(f"{web.url}/s.zarr", batch_size=5, samples="time")
+
+
 def test_a_url_that_is_no_store_is_named(web: Web, store: Path, tmp_path: Path) -> None:
     """By the URL, without its secrets."""
     with pytest.raises(NotFound, match=rf"{web.url}/no.zarr: no such store"):
