@@ -1,15 +1,12 @@
 """Where a source came from, and what was said about it there."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
-_SECRET = re.compile(r"signature|token|key|secret|credential|password|^sig$", re.IGNORECASE)
 _ETAGS = ("ETag", "etag", "Content-MD5", "md5Hash", "CRC")
 _TIMES = ("LastModified", "Last-Modified", "last_modified", "updated", "mtime", "modified", "created")
 
@@ -39,24 +36,6 @@ class Located:
 
     path: Path
     origin: Origin | None = None
-
-
-def public(url: str) -> str:
-    """A URL without user, password and keys: what may stand in messages and in a store."""
-    return "::".join(map(_public, url.split("::")))
-
-
-def _public(url: str) -> str:
-    parts = urlsplit(url)
-    if not parts.netloc and not parts.query:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    query = parts.query
-    if any(_SECRET.search(name) for name, _ in parse_qsl(query)):
-        query = urlencode(
-            [(name, "..." if _SECRET.search(name) else value) for name, value in parse_qsl(query)], safe="."
-        )
-    return f"{parts.scheme}://{host}{parts.path}{'?' if query else ''}{query}"
 
 
 def origin_of(url: str, info: Mapping[str, Any]) -> Origin:

@@ -33,10 +33,11 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 
 from maelio.converters.locate import Url
-from maelio.converters.origin import Located, Origin, origin_of, public
+from maelio.converters.origin import Located, Origin, origin_of
 from maelio.converters.signature import ROOTS
 from maelio.errors import BadData, BadRequest, MaelioError, Missing, NotFound, NotPermitted
 from maelio.files import show_bytes, write_atomically
+from maelio.urls import public
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from maelio.converters.origin import Origin, public
+from maelio.converters.origin import Origin
 from maelio.converters.problems import Problem
 from maelio.converters.reduction import Statistic
 from maelio.converters.signature import Format
 from maelio.converters.storage import Chunks, Held, Rows, Slow, Storage
 from maelio.errors import BadData
+from maelio.urls import public
 from maelio.zarr_chunks import ZarrChunks
 
 PACKED = ("scale_factor", "add_offset", "_Unsigned")

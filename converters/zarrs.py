@@ -16,13 +16,14 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
-from maelio.converters.origin import Origin, public
+from maelio.converters.origin import Origin
 from maelio.converters.remote import failure
 from maelio.converters.signature import is_zarr
 from maelio.converters.source import Source, Variable, describe_variable, extent
 from maelio.converters.storage import Slow, Storage
 from maelio.errors import BadData, BadRequest
 from maelio.store import is_store, open_store
+from maelio.urls import public
 from maelio.xarray_engine import undecoded
 from maelio.zarr_chunks import Unknown, ZarrChunks, zarr_chunks
 
