@@ -4,6 +4,8 @@ import hashlib
 import re
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from maelio.errors import BadRequest
+
 _SECRET = re.compile(r"signature|token|key|secret|credential|password|^sig$", re.IGNORECASE)
 _PORTS = {"http": ":80", "https": ":443"}
 _SUFFIX = re.compile(r"(\.tar)?\.[A-Za-z0-9]{1,10}$")
@@ -31,8 +33,12 @@ def canonical(url: str) -> str:
     """One spelling of all that a server cannot tell apart, its query included: `HTTP://Host:80#top` is `http://host/`.
 
     Only HTTP is touched: what is behind another scheme may tell `#` and capitals apart. Source: RFC 9110, section 4.2.3.
+    Raises BadRequest: it cannot be read.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise BadRequest(f"{url!r} is no URL: {error}") from error
     if parts.scheme not in _PORTS or "::" in url:
         return url
     user, at, host = parts.netloc.rpartition("@")

@@ -21,11 +21,15 @@ class Web(ThreadingHTTPServer):
 
     A body is sent in blocks of 64 KiB with `pause_s` between them; the next `cut` bodies break off after one byte.
     The next answers are `failures`: a status, and headers. `ranges`: `yes`, `no` (it answers with the whole file), `stale`
-    (it does not heed If-Range) or `wrong` (it gives another range than it was asked for). `tagged`: it sends an ETag.
+    (it does not heed If-Range) or `wrong` (it gives another range than it was asked for). `tagged`: it sends an ETag; `told`: how long a file is.
     """
 
     def __init__(self, folder: Path, handler: type["_Handler"]) -> None:
         super().__init__(("127.0.0.1", 0), partial(handler, directory=str(folder)))
+        self.reset()
+
+    def reset(self) -> None:
+        """No faults, and nothing counted."""
         self.fetched: Counter[str] = Counter()
         self.statuses: dict[str, int] = {}
         self.pause_s = 0.0
@@ -33,6 +37,7 @@ class Web(ThreadingHTTPServer):
         self.failures: list[tuple[int, dict[str, str]]] = []
         self.ranges: Literal["yes", "no", "stale", "wrong"] = "yes"
         self.tagged = True
+        self.told = True
 
     @property
     def url(self) -> str:
@@ -92,6 +97,10 @@ class _Handler(SimpleHTTPRequestHandler):
         self.send_header("Content-Length", str(len(part)))
         self.end_headers()
         return io.BytesIO(part)
+
+    def send_header(self, keyword: str, value: str) -> None:
+        if keyword != "Content-Length" or self.server.told:
+            super().send_header(keyword, value)
 
     def end_headers(self) -> None:
         if tag := self._tag():

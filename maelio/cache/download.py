@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from maelio.cache.partial import Partial
 from maelio.cache.parts import PART, bounds, regroup
@@ -27,6 +27,7 @@ class Crew:
     """The threads and connections of one fetch: at most `connections` requests on their way, whatever the files."""
 
     def __init__(self, connections: int, patience_s: float) -> None:
+        self.connections = connections
         self.patience_s = patience_s
         self.gate = threading.Semaphore(connections)
         self.threads = ThreadPoolExecutor(connections, thread_name_prefix="maelio-fetch")
@@ -41,12 +42,16 @@ class Crew:
             event.set()
         return event
 
-    def close(self, *, stop: bool) -> None:
-        if stop:
-            self.stopped.set()
-            for event in self._stops:
-                event.set()
-        self.threads.shutdown(cancel_futures=stop)
+    def stop(self) -> None:
+        self.stopped.set()
+        for event in self._stops:
+            event.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.threads.shutdown(cancel_futures=self.stopped.is_set())
 
 
 @dataclass(slots=True)

@@ -3,12 +3,13 @@
 import logging
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 import requests
@@ -27,6 +28,8 @@ from maelio.settings import Settings, load_settings, settings_file
 from maelio.urls import key_of, public, suffix_of
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 SHOWN = 3  # missing URLs that a message names; more are in a file
 _TOLD_AFTER_S = 10.0
@@ -134,21 +137,13 @@ class Cache:
 
     def _fetch(self, urls: dict[str, str], lease: Lease, refresh: bool) -> dict[str, Path]:
         """Several files at once; the first failure ends all, and what came of them stays for the next attempt."""
-        crew = Crew(self.connections, self.patience_s)
-        with session(self.connections) as web, ThreadPoolExecutor(self.connections) as threads:
-            fetcher = Fetcher(self, crew, web, lease, refresh)
-            jobs = {key: threads.submit(fetcher.fetch, key, url) for key, url in urls.items()}
-            try:
-                done, _ = wait(jobs.values(), return_when=FIRST_EXCEPTION)
-                failures = [error for job in done if (error := job.exception())]
-                if failures:
-                    raise next((each for each in failures if not isinstance(each, Stopped)), failures[0])
-            except BaseException:
-                threads.shutdown(wait=False, cancel_futures=True)
-                crew.close(stop=True)
-                raise
-            crew.close(stop=False)
-        return {key: job.result() for key, job in jobs.items()}
+        with self.fetcher(lease, refresh=refresh) as fetcher:
+            return fetcher.all({key: partial(fetcher.fetch, key, url) for key, url in urls.items()})
+
+    @contextmanager
+    def fetcher(self, lease: Lease, *, refresh: bool = False) -> Iterator["Fetcher"]:
+        with session(self.connections) as web, Crew(self.connections, self.patience_s) as crew:
+            yield Fetcher(self, crew, web, lease, refresh)
 
 
 @dataclass(frozen=True)
@@ -160,6 +155,21 @@ class Fetcher:
     web: requests.Session
     lease: Lease
     refresh: bool
+
+    def all(self, jobs: Mapping[str, Callable[[], T]]) -> dict[str, T]:
+        """Several at once; the first failure ends all, and what came of them stays for the next attempt."""
+        with ThreadPoolExecutor(self.crew.connections) as threads:
+            futures = {key: threads.submit(job) for key, job in jobs.items()}
+            try:
+                done, _ = wait(futures.values(), return_when=FIRST_EXCEPTION)
+                failures = [error for future in done if (error := future.exception())]
+                if failures:
+                    raise next((each for each in failures if not isinstance(each, Stopped)), failures[0])
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                self.crew.stop()
+                raise
+        return {key: future.result() for key, future in futures.items()}
 
     def fetch(self, key: str, url: str) -> Path:
         """Into the first tier that takes it. Raises NotPermitted, MaelioError: none does, and why."""
@@ -191,6 +201,17 @@ class Fetcher:
                 return path
             self._download(tier, key, url)
             return self._taken(tier, key)
+
+    def renew(self, tier: Tier, key: str, ref: Ref) -> None:
+        """Fetch what is damaged of an object: its whole parts are kept where the server still has the same."""
+        with awaited(tier.lock(key), tier.modes[0], partial(self._wait, ref.url)):
+            part = Partial.open(tier, key)
+            try:
+                if ref.revision.validator is not None and part.revision is None:
+                    part.take(tier.object(ref.name), ref.revision, tier.damages(ref.name))
+            finally:
+                part.close()
+            self._download(tier, key, ref.url)
 
     def _wait(self, url: str, seconds: float) -> None:
         if self.crew.stopped.is_set():
@@ -253,17 +274,22 @@ def publish(
 
 
 def take(tier: Tier, key: str, lease: Lease) -> Path | None:
-    """The object of a URL, leased; None where the tier has none."""
-    if tier.fixed:
-        ref = tier.find(key)
-        return None if ref is None else tier.object(ref.name)
-    if not tier.ref(key).exists():
-        return None
+    """The object of a URL, leased where the tier may be written; None where it has none, or may not even be read."""
     try:
-        with tier.entered(shared=True):
-            return _leased(tier, key, lease)
-    except PermissionError:  # somebody else's cache, which may be read
-        return _leased(tier, key, None)
+        if tier.fixed or not tier.ref(key).exists():
+            return _leased(tier, key, None)
+        try:
+            with tier.entered(shared=True):
+                return _leased(tier, key, lease)
+        except OSError as error:
+            if not refused(error):
+                raise
+            return _leased(tier, key, None)
+    except OSError as error:
+        if not refused(error):
+            raise
+        log.warning("%s is not used: %s", tier.folder, error)
+        return None
 
 
 def _leased(tier: Tier, key: str, lease: Lease | None) -> Path | None:
@@ -272,7 +298,8 @@ def _leased(tier: Tier, key: str, lease: Lease | None) -> Path | None:
         return None
     if lease is not None:
         lease.hold(tier, ref.name)
-    tier.used(key)
+    if not tier.fixed:
+        tier.used(key)
     return tier.object(ref.name)
 
 

@@ -7,7 +7,7 @@ killed anywhere, and a disk may lose what was not yet written: what is missing i
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -117,6 +117,14 @@ class Partial:
         self.checksums[part] = found.digest()
         self._note({"part": part, "sha256": found.hexdigest()})
         return place - part * PART
+
+    def take(self, path: Path, revision: Revision, without: Collection[int]) -> None:
+        """Begin with the parts of another file, but for some."""
+        self.restart(revision)
+        with open(path, "rb", buffering=0) as file:
+            for part in set(self.missing) - set(without):
+                start, stop = bounds(part, revision.bytes or 0)
+                self.write(part, [os.pread(file.fileno(), stop - start, start)])
 
     def _note(self, entry: dict[str, object]) -> None:
         with self._writing:

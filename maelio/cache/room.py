@@ -59,7 +59,7 @@ def _fits(tier: Tier, budget: Budget) -> bool:
         return False
     if budget.limit is None:
         return True
-    objects = sum(entry.stat().st_size for entry in os.scandir(tier.root / "objects"))
+    objects = sum(stat.st_size for stat in tier.objects().values())
     return objects + sum(stat.st_size for _, stat in _partials(tier)) <= budget.limit
 
 
@@ -81,8 +81,8 @@ def _full(there: Iterable[Kept], free: int, budget: Budget) -> str:
     total, kept = sum(file.bytes for file in there), sum(file.bytes for file in there if file.held)
     limit = "" if budget.limit is None else f", {show_bytes(budget.limit)} allowed"
     return (
-        f"no room: {show_bytes(free)} would be left, {show_bytes(budget.spare)} shall; "
-        f"{show_bytes(total)} in the cache{limit}, {show_bytes(kept)} in use"
+        f"no room: {show_bytes(free)} of the disk would be left, wanted {show_bytes(budget.spare)}; "
+        f"{show_bytes(total)} in the cache{limit}, {show_bytes(kept)} of it in use"
     )
 
 
@@ -92,25 +92,15 @@ def contents(tier: Tier) -> list[Kept]:
     An object was last used when one of its URLs was, or when it came. Called with the gate held alone.
     """
     used: dict[str, float] = {}
-    for name, _, when in refs(tier):
-        used[name] = max(when, used.get(name, 0.0))
+    for _, ref, when in tier.refs():
+        used[ref.name] = max(when, used.get(ref.name, 0.0))
     leased = held(tier)
-    objects = [(entry.name, entry.stat()) for entry in os.scandir(tier.root / "objects")]
     return [
         Kept(name, stat.st_size, max(stat.st_mtime, used.get(name, 0.0)), name in leased)
-        for name, stat in objects
+        for name, stat in tier.objects().items()
     ] + [
         Kept(f"{_PARTIAL}{name}", stat.st_size, stat.st_mtime, _busy(tier, name))
         for name, stat in _partials(tier)
-    ]
-
-
-def refs(tier: Tier) -> list[tuple[str, str, float]]:
-    """Of every URL that is noted: the name of its object, its key, and when it was last used."""
-    return [
-        (ref.name, entry.name.removesuffix(".json"), entry.stat().st_mtime)
-        for entry in os.scandir(tier.root / "refs")
-        if entry.name.endswith(".json") and (ref := tier.read_ref(entry.name.removesuffix(".json")))
     ]
 
 
@@ -122,8 +112,8 @@ def _busy(tier: Tier, name: str) -> bool:
 def remove(tier: Tier, names: Iterable[str]) -> None:
     """Remove objects and what points to them, that first; and downloads that stopped. Called with the gate held alone."""
     names = set(names)
-    for name, key, _ in refs(tier):
-        if name in names:
+    for key, ref, _ in tier.refs():
+        if ref.name in names:
             tier.ref(key).unlink(missing_ok=True)
     for name in names:
         if name.startswith(_PARTIAL):

@@ -160,12 +160,36 @@ class Tier:
             if damaged := self.damages(ref.name):
                 log.warning("%s is damaged in %d part(s): it is not used", path, len(damaged))
                 return None
-            if not self.fixed:
+            if self.fixed:
+                log.warning(
+                    "%s was copied without its time, and is read whole at every use: cp -a keeps it", path
+                )
+            else:
                 try:
                     self.write_ref(key, replace(ref, changed_ns=found.st_mtime_ns))
                 except OSError:  # somebody else's to write: it is read again next time
                     log.info("%s cannot be written", self.ref(key))
         return ref
+
+    def refs(self) -> list[tuple[str, Ref, float]]:
+        """Of every URL that is noted: its key, what it means, and when it was last used, in seconds since 1970."""
+        try:
+            entries = sorted(os.scandir(self.root / "refs"), key=lambda entry: entry.name)
+        except FileNotFoundError:
+            return []
+        keys = [entry.name.removesuffix(".json") for entry in entries if entry.name.endswith(".json")]
+        return [
+            (key, ref, self.ref(key).stat().st_mtime)
+            for key in keys
+            if (ref := self.read_ref(key)) is not None
+        ]
+
+    def objects(self) -> dict[str, os.stat_result]:
+        """All objects by name, also those that no URL means any more."""
+        try:
+            return {entry.name: entry.stat() for entry in os.scandir(self.root / "objects")}
+        except FileNotFoundError:
+            return {}
 
     def used(self, key: str) -> None:
         """Note that somebody used it now; where that may not be noted it is not."""
