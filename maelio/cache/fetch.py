@@ -20,7 +20,7 @@ from maelio.cache.locks import awaited, forbidden, refused
 from maelio.cache.partial import Partial
 from maelio.cache.parts import digest_of
 from maelio.cache.patience import Transient
-from maelio.cache.remotes import Other, Remote, Web, session
+from maelio.cache.remotes import Changed, Other, Remote, Web, session
 from maelio.cache.room import Budget, make_room
 from maelio.cache.tier import Ref, Revision, Tier, now
 from maelio.errors import MaelioError, NotFound, NotPermitted, Offline
@@ -236,6 +236,8 @@ class Fetcher:
         try:
             with self.crew.gate, remote.get((0, 1), None) as body:
                 return ref is None or body.revision != ref.revision
+        except Changed:  # no byte of it can be asked for
+            return True
         except Transient as failure:
             log.warning("%s; what is in the cache is used", failure)
             return False

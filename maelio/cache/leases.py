@@ -10,6 +10,7 @@ import socket
 import threading
 import uuid
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -23,6 +24,7 @@ class Lease:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._held: set[tuple[Path, str]] = set()
+        self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._files: dict[Path, int] = {}
         self._finish = weakref.finalize(self, _end, self._files, os.getpid())
 
@@ -31,13 +33,13 @@ class Lease:
         with self._lock:
             if (tier.root, name) in self._held:
                 return
-            if tier.root not in self._files:
-                made = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-                fd = opened(tier.root / "leases" / made, tier.modes[0])
+            path = tier.root / "leases" / self._name
+            if path not in self._files:
+                fd = opened(path, tier.modes[0])
                 fcntl.flock(fd, fcntl.LOCK_SH)
-                self._files[tier.root] = fd
-            os.lseek(self._files[tier.root], 0, os.SEEK_END)
-            os.write(self._files[tier.root], f"{name}\n".encode())
+                self._files[path] = fd
+            os.lseek(self._files[path], 0, os.SEEK_END)
+            os.write(self._files[path], f"{name}\n".encode())
             self._held.add((tier.root, name))
 
     def close(self) -> None:
@@ -52,9 +54,10 @@ class Lease:
 
 
 def _end(files: dict[Path, int], owner: int) -> None:
-    for fd in files.values():
-        if os.getpid() == owner:
-            os.ftruncate(fd, 0)
+    for path, fd in files.items():
+        if os.getpid() == owner:  # not a process forked from it
+            with suppress(OSError):  # the folder is gone, or closed by now
+                path.unlink()
         os.close(fd)
     files.clear()
 
@@ -71,7 +74,14 @@ def held(tier: Tier) -> set[str]:
                 if ours:
                     path.unlink()
                 else:
-                    names |= {*path.read_text().splitlines()}
+                    names |= _names(path)
         except PermissionError:
-            names |= {*path.read_text().splitlines()}
+            names |= _names(path)
     return names
+
+
+def _names(path: Path) -> set[str]:
+    try:
+        return {*path.read_text().splitlines()}
+    except FileNotFoundError:  # closed in this moment
+        return set()

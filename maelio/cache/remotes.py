@@ -21,7 +21,7 @@ from maelio.urls import public
 
 CONNECT_S = 10.0
 
-_BLOCK = 2**18
+_BLOCK = 2**20
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 

@@ -240,6 +240,14 @@ def test_files_of_this_machine_are_themselves(tmp_path: Path, cache: Cache) -> N
         cache.fetch([str(tmp_path / "gone.nc")])
 
 
+def test_an_empty_file_can_be_refreshed(site: Site, cache: Cache) -> None:
+    """Though a server has no range of it to give."""
+    url = site.put("a.nc", b"")
+    cache.fetch([url])
+    site.put("a.nc", b"new")
+    assert cache.fetch([url], refresh=True)[0].read_bytes() == b"new"
+
+
 def test_a_changed_file_is_fetched_when_that_is_asked_for(site: Site, cache: Cache) -> None:
     """And one that is the same is not; what readers have open stays what it is."""
     url = site.put("a.nc", b"old")

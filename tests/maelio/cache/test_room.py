@@ -67,6 +67,7 @@ def test_what_is_held_stays(site: Site, cache_at: Callable[..., Cache]) -> None:
             cache.fetch([url], lease=short)
     assert held[0].exists()
     assert urls_in(cache) == {"a", "d"}
+    assert len(list((cache.own.root / "leases").iterdir())) == 1
     del lease
     gc.collect()
     with Lease() as short:
@@ -82,7 +83,9 @@ def test_what_another_process_holds_stays_until_it_is_killed(
         while not (tmp_path / "ready").exists():
             assert process.is_alive()
             time.sleep(0.01)
-        with pytest.raises(MaelioError, match=r"/c cannot be kept: .*9\.5 MiB allowed, 11\.4 MiB of it in use"):
+        with pytest.raises(
+            MaelioError, match=r"/c cannot be kept: .*9\.5 MiB allowed, 11\.4 MiB of it in use"
+        ):
             cache.fetch(urls[2:3])
         assert urls_in(cache) == {"a", "b"}
         process.kill()
