@@ -35,7 +35,8 @@ from maelio.converters.origin import Located, Origin, origin_of
 from maelio.converters.signature import ROOTS
 from maelio.errors import BadData, BadRequest, MaelioError, NotFound, NotPermitted
 from maelio.files import show_bytes, write_atomically
-from maelio.remote import failure, file_system, public
+from maelio.remote import failure, file_system
+from maelio.urls import public
 
 log = logging.getLogger(__name__)
 

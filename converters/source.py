@@ -16,7 +16,7 @@ from maelio.converters.reduction import Statistic
 from maelio.converters.signature import Format
 from maelio.converters.storage import Chunks, Held, Rows, Slow, Storage
 from maelio.errors import BadData
-from maelio.remote import public
+from maelio.urls import public
 from maelio.zarr_chunks import ZarrChunks
 
 PACKED = ("scale_factor", "add_offset", "_Unsigned")

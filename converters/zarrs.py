@@ -21,8 +21,9 @@ from maelio.converters.signature import is_zarr
 from maelio.converters.source import Source, Variable, describe_variable, extent
 from maelio.converters.storage import Slow, Storage
 from maelio.errors import BadData, BadRequest
-from maelio.remote import failure, public
+from maelio.remote import failure
 from maelio.store import is_store, open_store
+from maelio.urls import public
 from maelio.xarray_engine import undecoded
 from maelio.zarr_chunks import Unknown, ZarrChunks, zarr_chunks
 

@@ -3,6 +3,7 @@
     MaelioError                 exit 1
     ├── BadRequest              exit 2   mend the request (also a ValueError)
     ├── NotFound                exit 3   a file, dataset or store is not there (also a FileNotFoundError)
+    │   └── Offline             exit 3   files are in no cache, and nothing may be fetched
     ├── NotPermitted            exit 4   a file cannot be read or a target not be written (also a PermissionError)
     ├── BadSetting              exit 5   mend the settings
     ├── BadData                 exit 6   mend the data: damaged, cut short, or not what it claims
@@ -28,6 +29,14 @@ class BadRequest(MaelioError, ValueError):
 
 class NotFound(MaelioError, FileNotFoundError):
     exit_code = 3
+
+
+class Offline(NotFound):
+    """`missing`: the URLs, without secrets."""
+
+    def __init__(self, message: str, missing: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.missing = missing
 
 
 class NotPermitted(MaelioError, PermissionError):

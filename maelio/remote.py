@@ -3,19 +3,18 @@
 import re
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from fsspec import AbstractFileSystem
 from fsspec.config import conf
 from fsspec.core import url_to_fs
 
 from maelio.errors import BadRequest, MaelioError, Missing, NotFound, NotPermitted
+from maelio.urls import public
 
 IDLE_S = 60.0  # a server that sends nothing for so long has failed
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*(://|::)")
 _LOCAL = re.compile(r"(file|local)://")
-_SECRET = re.compile(r"signature|token|key|secret|credential|password|^sig$", re.IGNORECASE)
 
 
 def local_name(text: str) -> str | None:
@@ -53,24 +52,6 @@ def _settings(url: str) -> dict[str, Any]:
         for protocol in ("http", "https")
         if f"{protocol}://" in url
     }
-
-
-def public(url: str) -> str:
-    """A URL without user, password and keys: what may stand in messages and in a store."""
-    return "::".join(map(_public, url.split("::")))
-
-
-def _public(url: str) -> str:
-    parts = urlsplit(url)
-    if not parts.scheme or not (parts.netloc or parts.query):
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    query = parts.query
-    if any(_SECRET.search(name) for name, _ in parse_qsl(query)):
-        query = urlencode(
-            [(name, "..." if _SECRET.search(name) else value) for name, value in parse_qsl(query)], safe="."
-        )
-    return f"{parts.scheme}://{host}{parts.path}{'?' if query else ''}{query}"
 
 
 def failure(url: str, error: BaseException, part: str = "") -> MaelioError:

@@ -8,6 +8,7 @@ import platformdirs
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -21,13 +22,25 @@ def _size(value: object) -> object:
     return parse_bytes(value) if isinstance(value, str) else value
 
 
+def _paths(value: object) -> object:
+    return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
+
+
 Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
+Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_paths)]
 
 
 class Settings(BaseSettings):
-    """`cache`: converted copies of datasets. `runs`: run records. `memory`: the most a conversion may hold.
+    """`cache`: converted copies of datasets, and files behind URLs. `runs`: run records.
 
-    `threads` are the worker threads of a conversion or a stream. `power_command` prints the power of this node in W.
+    `memory`: the most a conversion may hold. `threads`: the workers of a conversion or a stream.
+    `power_command` prints the power of this node in W.
+
+    Files behind URLs are looked for in `mirrors`, which are only read (`/a:/b` in the environment), in
+    `shared_cache`, which exists and is written by many, and in `cache`; they are fetched into the first of the last
+    two that takes them. A cache holds at most `cache_limit` bytes and leaves `cache_spare` of its disk free. With
+    `offline` nothing is fetched. A fetch has so many `connections` at once, bears `silence_s` without a byte on one of
+    them, and a failing server for `patience_s` after the last byte.
     """
 
     model_config = SettingsConfigDict(env_prefix="MAELIO_", frozen=True, extra="forbid")
@@ -35,6 +48,14 @@ class Settings(BaseSettings):
     cache: Path = Field(default_factory=lambda: platformdirs.user_cache_path("maelio"))
     runs: Path = Path("runs")
     memory: Size = 2 * 2**30
+    mirrors: Paths = ()
+    shared_cache: Path | None = None
+    cache_limit: Size | None = None
+    cache_spare: Size = 2**30
+    offline: bool = False
+    connections: int = Field(default=8, ge=1)
+    patience_s: float = Field(default=300, ge=0)
+    silence_s: float = Field(default=60, gt=0)
     threads: int = Field(default_factory=lambda: len(os.sched_getaffinity(0)), ge=1)
     power_command: str | None = None
 

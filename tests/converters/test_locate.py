@@ -19,7 +19,7 @@ from maelio.converters.convert import convert
 from maelio.converters.locate import Url, named, paths_of
 from maelio.errors import BadData, BadRequest, NotFound
 from tests.converters.netcdf_files import write_netcdf
-from tests.converters.web import serve
+from tests.web import serve
 
 
 @pytest.fixture

@@ -28,9 +28,9 @@ from maelio.converters.options import Options
 from maelio.converters.origin import origin_of
 from maelio.converters.remote import place, staging
 from maelio.errors import BadData, BadRequest, MaelioError, Missing, NotFound, NotPermitted
-from maelio.remote import public
+from maelio.urls import public
 from tests.converters.netcdf_files import write_netcdf
-from tests.converters.web import BucketHandler, Web, serve
+from tests.web import BucketHandler, Web, serve
 
 
 @pytest.fixture

@@ -29,9 +29,9 @@ from maelio.loaders.order import Shuffle
 from maelio.loaders.stagefolder import StageFolder
 from maelio.loaders.stream import stream
 from maelio.store import CONTAINERS, Container, open_store
-from tests.converters.web import BucketHandler, Handler, Web, serve
 from tests.loaders.handwritten import Layout, field, write_store
 from tests.loaders.test_stream import loader_threads, rows_of
+from tests.web import BucketHandler, Handler, Web, serve
 
 
 @pytest.fixture

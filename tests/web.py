@@ -2,6 +2,7 @@
 
 import io
 import re
+import sys
 import threading
 import time
 from collections import Counter
@@ -11,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 
@@ -19,14 +20,24 @@ class Web(ThreadingHTTPServer):
     """`fetched` counts GET requests by path. `statuses` are the answers for paths that shall fail.
 
     A body is sent in blocks of 64 KiB with `pause_s` between them; the next `cut` bodies break off after one byte.
+    The next answers are `failures`: a status, and headers. `ranges`: `yes`, `no` (it answers with the whole file), `stale`
+    (it does not heed If-Range) or `wrong` (it gives another range than it was asked for). `tagged`: it sends an ETag; `told`: how long a file is.
     """
 
     def __init__(self, folder: Path, handler: type["Handler"]) -> None:
         super().__init__(("127.0.0.1", 0), partial(handler, directory=str(folder)))
+        self.reset()
+
+    def reset(self) -> None:
+        """No faults, and nothing counted."""
         self.fetched: Counter[str] = Counter()
         self.statuses: dict[str, int] = {}
         self.pause_s = 0.0
         self.cut = 0
+        self.failures: list[tuple[int, dict[str, str]]] = []
+        self.ranges: Literal["yes", "no", "stale", "wrong"] = "yes"
+        self.tagged = True
+        self.told = True
 
     @property
     def url(self) -> str:
@@ -47,23 +58,53 @@ class Handler(SimpleHTTPRequestHandler):
         if status := self.server.statuses.get(self.path):
             self.send_error(status)
             return None
-        if wanted := re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")):
-            return self._send_range(int(wanted[1]), int(wanted[2]) + 1)
+        if self.server.failures:
+            return self._fail(*self.server.failures.pop(0))
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        path = Path(self.translate_path(self.path))
+        if wanted and path.is_file() and self._gives_ranges():
+            return self._send_range(path, int(wanted[1]), int(wanted[2] or sys.maxsize - 1) + 1)
         return super().send_head()
 
-    def _send_range(self, start: int, stop: int) -> Any:
-        content = Path(self.translate_path(self.path)).read_bytes()
-        part = content[start:stop]
+    def _fail(self, status: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _gives_ranges(self) -> bool:
+        if self.server.ranges == "yes":
+            return self.headers.get("If-Range") in (None, self._tag())
+        return self.server.ranges != "no"
+
+    def _tag(self) -> str | None:
+        path = Path(self.translate_path(self.path))
+        return f'"{path.stat().st_mtime_ns:x}"' if self.server.tagged and path.is_file() else None
+
+    def _send_range(self, path: Path, start: int, stop: int) -> Any:
+        size = path.stat().st_size
+        if start >= size:
+            self._fail(416, {"Content-Range": f"bytes */{size}"})
+            return None
+        if self.server.ranges == "wrong":
+            start += 1
+        with open(path, "rb") as file:
+            file.seek(start)
+            part = file.read(min(stop, size) - start)
         self.send_response(206)
-        self.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{len(content)}")
+        self.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{size}")
         self.send_header("Content-Length", str(len(part)))
         self.end_headers()
         return io.BytesIO(part)
 
+    def send_header(self, keyword: str, value: str) -> None:
+        if keyword != "Content-Length" or self.server.told:
+            super().send_header(keyword, value)
+
     def end_headers(self) -> None:
-        path = Path(self.translate_path(self.path))
-        if path.is_file():
-            self.send_header("ETag", f'"{path.stat().st_mtime_ns:x}"')
+        if tag := self._tag():
+            self.send_header("ETag", tag)
         super().end_headers()
 
     def copyfile(self, source: Any, outputfile: Any) -> None:

@@ -1,0 +1,1 @@
+"""Files behind URLs, fetched once for everybody who shares a cache."""
