@@ -22,7 +22,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import google_crc32c
+from crc32c import crc32c
 
 from maelio.converters.moments import Moments
 from maelio.converters.plan import Plan
@@ -224,7 +224,7 @@ def file_checksum(path: Path) -> Shard:
     checksum, size = 0, 0
     with open(path, "rb", buffering=0) as file:
         while part := file.read(_READ):
-            checksum = google_crc32c.extend(checksum, part)
+            checksum = crc32c(part, checksum)
             size += len(part)
     return Shard(bytes=size, crc32c=f"{checksum:08x}")
 

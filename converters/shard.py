@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
+from crc32c import crc32c
 from numpy.typing import NDArray
 
 from maelio.converters import tar, tfrecord
@@ -33,11 +33,11 @@ def write_shard(
             index[place] = position + len(before), len(encoded)
             for part in (before, encoded, after):
                 file.write(part)
-                checksum = google_crc32c.extend(checksum, part)
+                checksum = crc32c(part, checksum)
             position += len(before) + len(encoded) + len(after)
         tail = _end(array, index)
         file.write(tail)
-    shard = Shard(bytes=position + len(tail), crc32c=f"{google_crc32c.extend(checksum, tail):08x}")
+    shard = Shard(bytes=position + len(tail), crc32c=f"{crc32c(tail, checksum):08x}")
     return shard, _write_index(array, number, index, folder)
 
 
@@ -77,4 +77,4 @@ def _write_index(array: StackedArray, number: int, index: NDArray[np.uint64], fo
         return None
     stored = pack_index(index)
     (folder / key).write_bytes(stored)
-    return Shard(bytes=len(stored), crc32c=f"{google_crc32c.value(stored):08x}")
+    return Shard(bytes=len(stored), crc32c=f"{crc32c(stored):08x}")

@@ -18,8 +18,8 @@ from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
-import google_crc32c
 import numpy as np
+from crc32c import crc32c
 from numpy.typing import NDArray
 
 from maelio.converters.journal import Journal
@@ -112,7 +112,7 @@ class Shards:
             file.seek(self.ends[shard])
             file.write(index)
             file.truncate()
-        checksum = google_crc32c.extend(self.crc32c[shard], index)
+        checksum = crc32c(index, self.crc32c[shard])
         return Shard(bytes=self.ends[shard] + len(index), crc32c=f"{checksum:08x}")
 
 
@@ -255,7 +255,7 @@ class _Pass:
                 before = bytes(padding(array, end))
                 file.write(before)
                 file.write(encoded)
-                checksum = google_crc32c.extend(google_crc32c.extend(checksum, before), encoded)
+                checksum = crc32c(encoded, crc32c(before, checksum))
                 end += len(before) + len(encoded)
                 lengths.append(len(encoded))
         return Added(lengths, checksum, tuple(found))
@@ -332,7 +332,7 @@ def _intact_in(entries: Sequence[Entry], array: StackedArray, path: Path, shard:
                     end += padding(array, end) + length
                 left = end - start
                 while left and (part := file.read(min(left, _READ))):
-                    checksum, left = google_crc32c.extend(checksum, part), left - len(part)
+                    checksum, left = crc32c(part, checksum), left - len(part)
                 if left or checksum != entry.crc32c[shard]:
                     return number
     except FileNotFoundError:

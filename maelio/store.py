@@ -30,8 +30,8 @@ from math import ceil, prod
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-import google_crc32c
 import numpy as np
+from crc32c import crc32c
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
@@ -193,7 +193,7 @@ class StackedArray:
 def pack_index(offsets_and_lengths: NDArray[np.uint64]) -> bytes:
     """The index of a shard. Shape: (chunk, 2), bytes from the start of the shard; ABSENT twice where empty."""
     index = offsets_and_lengths.astype("<u8").tobytes()
-    checksum: int = google_crc32c.value(index)
+    checksum: int = crc32c(index)
     return index + checksum.to_bytes(_CRC_BYTES, "little")
 
 
@@ -204,7 +204,7 @@ def index_bytes(chunks: int) -> int:
 def unpack_index(stored: bytes) -> NDArray[np.uint64]:
     """Shape: (chunk, 2). Raises BadData: the checksum does not fit."""
     index, checksum = stored[:-_CRC_BYTES], stored[-_CRC_BYTES:]
-    if google_crc32c.value(index) != int.from_bytes(checksum, "little"):
+    if crc32c(index) != int.from_bytes(checksum, "little"):
         raise BadData("the shard's index does not match its checksum")
     return np.frombuffer(index, "<u8").reshape(-1, 2).astype(np.uint64)
 
@@ -399,7 +399,7 @@ def open_store(path: str | Path) -> Store:
         raise BadData(f"{path} is not a maelio store: {reason}") from error
     if contents.format != FORMAT:
         raise BadData(f"{path}: store format {contents.format}, this maelio reads {FORMAT}")
-    return Store(path, contents, metadata, digest=f"crc32c:{google_crc32c.value(text):08x}")
+    return Store(path, contents, metadata, digest=f"crc32c:{crc32c(text):08x}")
 
 
 def may_be_store(path: Path) -> bool:
