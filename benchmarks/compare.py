@@ -30,7 +30,7 @@ class Checksums:
     batches: list[tuple[tuple[int, ...], str]] = field(default_factory=list)
 
     def watch(self, series: Tensor) -> None:
-        crc = crc32c(series.contiguous().numpy())
+        crc = crc32c(series.contiguous().numpy().data)
         self.batches.append((tuple(series.shape), f"{crc:08x}"))
 
 

@@ -9,6 +9,7 @@ The first line of each names the plan; a line that was cut off in the middle is 
 file no longer has the size and checksum it was committed with.
 """
 
+import base64
 import errno
 import fcntl
 import json
@@ -57,6 +58,7 @@ class Journal:
             "file": done.file.model_dump(),
             "index": done.index and done.index.model_dump(),
             "moments": [part.to_json() for part in done.moments],
+            "chunks": base64.b64encode(done.chunks).decode(),
         }
         with self._lock:
             _append(self._fd, entry)
@@ -259,6 +261,7 @@ def _done(entry: Entry) -> Done:
         file=Shard.model_validate(entry["file"]),
         index=Shard.model_validate(entry["index"]) if entry["index"] else None,
         moments=tuple(Moments.from_json(part) for part in entry["moments"]),
+        chunks=base64.b64decode(entry["chunks"]),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 import zarr.storage
+from crc32c import crc32c
 from pydantic import JsonValue
 from zarr.errors import UnstableSpecificationWarning
 
@@ -21,7 +22,16 @@ from maelio.converters.region import Done
 from maelio.converters.samples import Samples
 from maelio.converters.source import PACKING, Reduced, Variable, plain_variable
 from maelio.files import write_atomically
-from maelio.store import COORDINATES, Contents, SourceFile, SourceVariable, Stack, StackedArray, root_files
+from maelio.store import (
+    COORDINATES,
+    Contents,
+    Shard,
+    SourceFile,
+    SourceVariable,
+    Stack,
+    StackedArray,
+    root_files,
+)
 
 
 def publish(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done], folder: Path) -> None:
@@ -44,12 +54,17 @@ def publish(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done]
     if plan.options.format == "zarr":
         for name, metadata in stacked.items():
             write_atomically(folder / name / "zarr.json", json.dumps(metadata, indent=1).encode())
-    known, attributes = contents(plan, carried, done), natural(plan.sources[0].attributes)
+    tables = {array.name: b"".join(part.chunks for part in _parts(array, done)) for array in plan.arrays}
+    for array in plan.arrays:
+        write_atomically(folder / array.table_key, tables[array.name])
+    known, attributes = contents(plan, carried, done, tables), natural(plan.sources[0].attributes)
     for key, content in root_files(known, attributes, stacked, carried_arrays).items():
         write_atomically(folder / key, content)
 
 
-def contents(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done]) -> Contents:
+def contents(
+    plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done], tables: Mapping[str, bytes]
+) -> Contents:
     first = plan.sources[0]
     stacked = {
         name: _stacked(first.variables[name], array, plan.options)
@@ -62,7 +77,7 @@ def contents(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done
         version=maelio.__version__,
         sample_dimension=plan.arrays[0].dimensions[0],
         samples=_product(plan.samples),
-        stacks={array.name: _stack(plan, array, done) for array in plan.arrays},
+        stacks={array.name: _stack(plan, array, done, tables[array.name]) for array in plan.arrays},
         variables={
             name: (plain | stacked)[name] for name in first.variables if name in plain or name in stacked
         },
@@ -108,8 +123,13 @@ def _carried(variable: Variable) -> SourceVariable:
     )
 
 
-def _stack(plan: Plan, array: StackedArray, done: Sequence[Done]) -> Stack:
-    parts = sorted((part for part in done if part.array == array.name), key=lambda part: part.shard)
+def _parts(array: StackedArray, done: Sequence[Done]) -> list[Done]:
+    """Those of the array, in the order of its shards."""
+    return sorted((part for part in done if part.array == array.name), key=lambda part: part.shard)
+
+
+def _stack(plan: Plan, array: StackedArray, done: Sequence[Done], table: bytes) -> Stack:
+    parts = _parts(array, done)
     level = plan.levels[array.name]
     levels = array.shape[array.dimensions.index(level)] if level else 1
     return Stack(
@@ -120,6 +140,7 @@ def _stack(plan: Plan, array: StackedArray, done: Sequence[Done]) -> Stack:
         },
         shards=tuple(part.file for part in parts),
         indexes=tuple(part.index for part in parts if part.index),
+        table=Shard(bytes=len(table), crc32c=f"{crc32c(table):08x}"),
     )
 
 

@@ -25,7 +25,8 @@ from maelio.errors import BadData
 from maelio.ledger import Work
 from maelio.loaders.cache import BlockCache
 from maelio.loaders.parts import Part, Piece, spans
-from maelio.loaders.shardfile import PATIENCE, Patience, ShardFile, Stopped, allow_open_files
+from maelio.loaders.shardfile import PATIENCE, Patience, ShardFile, Stopped
+from maelio.loaders.shardfiles import OPEN_FILES, ShardFiles
 from maelio.store import Store
 
 Array = NDArray[Any]
@@ -48,14 +49,14 @@ class Ask:
 
 
 class Shards:
-    """The reader of the array `name`. Opens every shard once; several threads may read at the same time.
+    """The reader of the array `name`. Several threads may read at the same time.
 
     `parts` of its rows can be asked for; all of the row by default. `cached_chunks` decoded chunks are held
-    where a chunk has many rows.
+    where a chunk has many rows, and `open_files` shards open.
 
     Raises:
-        BadData: a shard is missing, not as long as the store says, or its index is damaged.
-        NotPermitted: a shard may not be read.
+        BadData: a shard is missing, not as long as the store says, or the places of its chunks are damaged.
+        NotPermitted: those may not be read.
     """
 
     def __init__(
@@ -66,14 +67,15 @@ class Shards:
         parts: Sequence[Part] | None = None,
         cached_chunks: int = 1,
         patience: Patience = PATIENCE,
+        open_files: int = OPEN_FILES,
     ) -> None:
         self.array = store.arrays[name]
         self.parts = [Part.whole(self.array)] if parts is None else list(parts)
         self._raw = self.array.codec.name == "none"
-        self._files = self._open(store, patience)
+        self._files = ShardFiles(store, name, mapped=not self._raw, patience=patience, most=open_files)
         self._chunk_rows_per_file = self.array.rows_per_shard // self.array.rows_per_chunk
-        index = np.concatenate([file.index for file in self._files])
-        self._index = index.reshape(-1, self.array.chunks_per_shard // self._chunk_rows_per_file, 2)
+        of_row = self.array.chunks_per_shard // self._chunk_rows_per_file
+        self._index = self._files.places.reshape(-1, of_row, 2)
         self._blocks = self._cache(cached_chunks) if self.array.rows_per_chunk > 1 else None
 
     def read(
@@ -135,25 +137,6 @@ class Shards:
             if ask.finish is not None:
                 with reading.transforming():
                     ask.finish(first, last)
-
-    def _open(self, store: Store, patience: Patience) -> list[ShardFile]:
-        shards = store.contents.stacks[self.array.name].shards
-        if len(shards) != self.array.shards:
-            raise BadData(
-                f"{store.path}: {self.array.name!r} lists {len(shards)} shards, wanted {self.array.shards}"
-            )
-        allow_open_files(len(shards))
-        return [
-            ShardFile(
-                store.path / self.array.shard_key(number),
-                chunks=self.array.chunks_per_shard,
-                nbytes=shard.bytes,
-                mapped=not self._raw,
-                beside=store.path / key if (key := self.array.index_key(number)) else None,
-                patience=patience,
-            )
-            for number, shard in enumerate(shards)
-        ]
 
     def _cache(self, slots: int) -> BlockCache:
         return BlockCache(

@@ -4,6 +4,7 @@
         zarr.json            the group: source attributes, and `Contents` under the key `maelio`
         fields/zarr.json     one array for all variables that share dimensions and dtype:
         fields/c/0/0/0/0     (time, variable, latitude, longitude), one file a shard
+        fields/chunks        where each chunk lies in them, and its CRC-32C; see `maelio.chunktable`
         time/, latitude/...  coordinates and everything else the source held, as xarray writes them
 
 It is built in `store.zarr.part/` beside it and appears under its name in one rename: whatever opens is whole.
@@ -17,6 +18,7 @@ The same chunks may stand in other containers, for readers of WebDataset or Tens
         maelio.json          source attributes, `Contents`, and the layout of every array as Zarr has it
         fields-000000.tar    or .tfrecord: one file a shard, one member or record a chunk
         fields-000000.index  where the chunks lie in it, as at the end of a Zarr shard
+        fields.chunks        the same of all shards, and the CRC-32C of each chunk
         coordinates.zarr/    coordinates and everything else the source held, as xarray writes them
 
 Source: Zarr v3 core specification; its codec `sharding_indexed`, version 1.0.
@@ -136,6 +138,11 @@ class StackedArray:
         """The file that holds the index of a shard. None: the shard ends with it."""
         return None if self.container == "zarr" else f"{self.name}-{shard:06d}.index"
 
+    @property
+    def table_key(self) -> str:
+        """The file of `maelio.chunktable`."""
+        return f"{self.name}/chunks" if self.container == "zarr" else f"{self.name}.chunks"
+
     def to_zarr(self, attributes: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         """Zarr v3 array metadata."""
         sharding: dict[str, JsonValue] = {
@@ -216,9 +223,18 @@ def places(stored: bytes, *, chunks: int, end: int) -> NDArray[np.int64]:
     """
     if len(stored) != index_bytes(chunks):
         raise BadData(f"the shard's index has {len(stored)} bytes, wanted {index_bytes(chunks)}")
-    index = unpack_index(stored)
-    there = index[(index != ABSENT).any(axis=1)]
-    if (there > end).any() or (there.sum(axis=1) > end).any():
+    return signed(unpack_index(stored), np.uint64(end))
+
+
+def signed(index: NDArray[np.uint64], ends: NDArray[np.uint64] | np.uint64) -> NDArray[np.int64]:
+    """Offset and length of every chunk, -1 twice where absent.
+
+    Shape: (..., 2); `ends` broadcasts to (...,). Raises BadData: a chunk ends behind byte `ends`.
+    """
+    offset, length = index[..., 0], index[..., 1]
+    outside = (offset > ends) | (length > ends - np.minimum(offset, ends))
+    if (outside & (index != ABSENT).any(axis=-1)).any():
+        end = np.broadcast_to(ends, outside.shape)[outside][0]
         raise BadData(f"its index points behind the {end} bytes of its chunks")
     return index.view(np.int64)
 
@@ -250,12 +266,16 @@ class Shard(_Frozen):
 
 
 class Stack(_Frozen):
-    """What the store knows of one stacked array, beyond its Zarr metadata. `indexes` lie beside their shards."""
+    """What the store knows of one stacked array, beyond its Zarr metadata.
+
+    `indexes` lie beside their shards. `table` is the file of `maelio.chunktable`; stores of earlier maelios have none.
+    """
 
     variables: tuple[str, ...]
     statistics: dict[str, Statistics]
     shards: tuple[Shard, ...]
     indexes: tuple[Shard, ...] = ()
+    table: Shard | None = None
 
 
 class SourceVariable(_Frozen):
@@ -331,12 +351,14 @@ class Store:
         return self.path if self.contents.container == "zarr" else self.path / COORDINATES
 
     def shard_files(self) -> Iterator[tuple[Path, Shard]]:
-        """Every shard, and behind it its index where that is a file."""
+        """Every shard, behind it its index where that is a file, and behind all of an array the table of its chunks."""
         for name, stack in self.contents.stacks.items():
             for number, shard in enumerate(stack.shards):
                 yield self.path / self.arrays[name].shard_key(number), shard
                 if key := self.arrays[name].index_key(number):
                     yield self.path / key, stack.indexes[number]
+            if stack.table:
+                yield self.path / self.arrays[name].table_key, stack.table
 
 
 def root_files(
