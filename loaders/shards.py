@@ -14,16 +14,18 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
+from crc32c import crc32c
 from numpy.typing import NDArray
 
 from maelio.errors import BadData
 from maelio.ledger import Work
 from maelio.loaders.cache import BlockCache
+from maelio.loaders.checks import Verify, is_checked
 from maelio.loaders.parts import Part, Piece, spans
 from maelio.loaders.shardfile import PATIENCE, Patience, ShardFile, Stopped
 from maelio.loaders.shardfiles import OPEN_FILES, ShardFiles
@@ -48,11 +50,27 @@ class Ask:
     finish: Callable[[int, int], None] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where a chunk lies in `file`; `checksum` is its CRC-32C, where it is to be compared."""
+
+    file: ShardFile
+    offset: int
+    length: int
+    checksum: int | None
+
+    def check(self, content: memoryview) -> None:
+        """Raises BadData: these are not the bytes that were written."""
+        if self.checksum is not None and (found := crc32c(content)) != self.checksum:
+            raise BadData(f"checksum {found:08x}, wanted {self.checksum:08x}")
+
+
 class Shards:
     """The reader of the array `name`. Several threads may read at the same time.
 
     `parts` of its rows can be asked for; all of the row by default. `cached_chunks` decoded chunks are held
-    where a chunk has many rows, and `open_files` shards open.
+    where a chunk has many rows, and `open_files` shards open. `verify` says which chunks are compared with their
+    checksum; without checksums, none.
 
     Raises:
         BadData: a shard is missing, not as long as the store says, or the places of its chunks are damaged.
@@ -67,6 +85,7 @@ class Shards:
         parts: Sequence[Part] | None = None,
         cached_chunks: int = 1,
         patience: Patience = PATIENCE,
+        verify: Verify = "never",
         open_files: int = OPEN_FILES,
     ) -> None:
         self.array = store.arrays[name]
@@ -76,19 +95,28 @@ class Shards:
         self._chunk_rows_per_file = self.array.rows_per_shard // self.array.rows_per_chunk
         of_row = self.array.chunks_per_shard // self._chunk_rows_per_file
         self._index = self._files.places.reshape(-1, of_row, 2)
+        checksums = self._files.checksums
+        self._checksums = None if checksums is None else checksums.reshape(-1, of_row)
+        self._verify = verify
         self._blocks = self._cache(cached_chunks) if self.array.rows_per_chunk > 1 else None
 
     def read(
-        self, asks: Sequence[Ask], share: int = 0, shares: int = 1, stop: threading.Event | None = None
+        self,
+        asks: Sequence[Ask],
+        share: int = 0,
+        shares: int = 1,
+        stop: threading.Event | None = None,
+        epoch: int = 0,
     ) -> Work:
         """Do one of `shares` equal shares of what is asked of every part, and tell what it took.
 
         Raises:
             IndexError: a row lies outside the array.
-            BadData: a chunk cannot be read or decoded; names the shard, the chunk, its rows and its byte.
+            BadData: a chunk cannot be read or decoded, or has not its checksum; names the shard, the chunk, its
+                rows and its byte.
             Stopped: `stop` was set meanwhile.
         """
-        reading = _Reading() if stop is None else _Reading(stop)
+        reading = _Reading(threading.Event() if stop is None else stop, epoch)
         for ask in asks:
             outside = (ask.rows < 0) | (ask.rows >= self.array.samples)
             if outside.any():
@@ -166,19 +194,24 @@ class Shards:
                     view[...] = self.array.fill_value
                 continue
             try:
-                self._take(file, offset, length, stored, takes, reading)
+                place = Stored(file, offset, length, self._checksum(number, piece_number, reading.epoch))
+                self._take(place, stored, takes, reading)
             except BadData as error:
-                rows = range(number * self.array.rows_per_chunk, (number + 1) * self.array.rows_per_chunk)
-                which = f"row {rows[0]}" if len(rows) == 1 else f"rows {rows[0]} to {rows[-1]}"
                 raise BadData(
-                    f"{file.path}, chunk {number} of array {self.array.name!r} ({which}), at byte {offset}: {error}"
+                    f"{file.path}, {self.array.chunk_name(number)}, at byte {offset}: {error}"
                 ) from error
+
+    def _checksum(self, number: int, piece: int, epoch: int) -> int | None:
+        """That of a chunk, where it is to be compared."""
+        if self._checksums is None:
+            return None
+        if not is_checked(self._verify, number * self._checksums.shape[1] + piece, epoch):
+            return None
+        return int(self._checksums[number, piece])
 
     def _take(
         self,
-        file: ShardFile,
-        offset: int,
-        length: int,
+        place: Stored,
         stored: tuple[int, ...],
         takes: Sequence[tuple[Piece, Array]],
         reading: "_Reading",
@@ -186,50 +219,53 @@ class Shards:
         """Read the inner chunk of shape `stored` once, and hand each of `takes` what it wants of it."""
         chunk = next((view for view in _wholes(takes, stored)), None)
         if chunk is not None:
-            self._load(file, offset, length, chunk, reading)
+            self._load(place, chunk, reading)
             if len(takes) == 1:
                 return
-        elif self._raw and stored[0] == 1:
+        elif self._raw and stored[0] == 1 and (place.checksum is None or self._verify == "sample"):
             chunk = _scratch(stored, self.array.dtype)
-            self._load_spans(file, offset, length, chunk, takes, reading)
+            self._load_spans(place, chunk, takes, reading)
         else:
             chunk = _scratch(stored, self.array.dtype)
-            self._load(file, offset, length, chunk, reading)
+            self._load(place, chunk, reading)
         for view, source in _views(takes, stored[0]):
             if view.ctypes.data != chunk.ctypes.data:
                 view[...] = chunk[(slice(None), *source)]
 
-    def _load(self, file: ShardFile, offset: int, length: int, out: Array, reading: "_Reading") -> None:
+    def _load(self, place: Stored, out: Array, reading: "_Reading") -> None:
         """Fill `out`, C-contiguous, with one inner chunk."""
-        reading.stored_bytes += length
+        reading.stored_bytes += place.length
         if self._raw:
-            if length != out.nbytes:
-                raise BadData(f"holds {length} bytes, wanted {out.nbytes}")
+            if place.length != out.nbytes:
+                raise BadData(f"holds {place.length} bytes, wanted {out.nbytes}")
+            content = out.reshape(-1).view(np.uint8).data
             with reading.fetching():
-                file.read_into(offset, out.reshape(-1).view(np.uint8).data, reading.stop)
+                place.file.read_into(place.offset, content, reading.stop)
+            with reading.decoding():
+                place.check(content)
             return
         with reading.fetching():
-            stored = file.fetch(offset, length, reading.stop)
+            stored = place.file.fetch(place.offset, place.length, reading.stop)
         with reading.decoding():
+            place.check(stored)
             self.array.codec.decode(stored, out)
 
     def _load_spans(
         self,
-        file: ShardFile,
-        offset: int,
-        length: int,
+        place: Stored,
         chunk: Array,
         takes: Sequence[tuple[Piece, Array]],
         reading: "_Reading",
     ) -> None:
         """Fill of `chunk`, one row stored without codec, what is wanted."""
-        if length != chunk.nbytes:
-            raise BadData(f"holds {length} bytes, wanted {chunk.nbytes}")
+        if place.length != chunk.nbytes:
+            raise BadData(f"holds {place.length} bytes, wanted {chunk.nbytes}")
         content, size = chunk.reshape(-1).view(np.uint8).data, chunk.dtype.itemsize
         with reading.fetching():
             for box in (box for piece, _ in takes for box in piece.boxes):
                 for begin, end in spans(box.source, chunk.shape[1:], size):
-                    file.read_into(offset + begin * size, content[begin * size : end * size], reading.stop)
+                    span = content[begin * size : end * size]
+                    place.file.read_into(place.offset + begin * size, span, reading.stop)
                     reading.stored_bytes += (end - begin) * size
 
 
@@ -281,7 +317,8 @@ def _scratch(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 class _Reading:
     """One call: what it does, counted as it goes, and whether to go on."""
 
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: threading.Event
+    epoch: int
     fetch_ns: int = 0
     decode_ns: int = 0
     transform_ns: int = 0

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from maelio.ledger import Work
+from maelio.loaders.checks import Verify
 from maelio.loaders.device import Batch, Copies, Sent, pinned
 from maelio.loaders.items import Item
 from maelio.loaders.parts import Part, corners
@@ -42,6 +43,7 @@ class Source:
         depth: int,
         cached_chunks: int,
         patience: Patience,
+        verify: Verify,
         device: torch.device,
     ) -> None:
         self.process = os.getpid()
@@ -51,7 +53,9 @@ class Source:
         for item in items:
             parts.setdefault(item.part.array.name, []).append(item.part)
         self.shards = {
-            name: Shards(store, name, parts=of_array, cached_chunks=cached_chunks, patience=patience)
+            name: Shards(
+                store, name, parts=of_array, cached_chunks=cached_chunks, patience=patience, verify=verify
+            )
             for name, of_array in parts.items()
         }
         self._first = first
@@ -67,7 +71,7 @@ class Source:
         self, samples: Numbers, pool: ThreadPoolExecutor, stop: threading.Event, *, seed: int, epoch: int
     ) -> "Loading":
         """Begin to read a batch, in equal shares by all threads, until `stop` is set."""
-        loading = Loading(self, stop)
+        loading = Loading(self, stop, epoch)
         for item in self.items:
             ask = self._ask(item, samples, seed, epoch, loading.arrays)
             loading.asks.setdefault(item.part.array.name, []).append(ask)
@@ -100,7 +104,7 @@ class Source:
 class Loading:
     """A batch on its way."""
 
-    def __init__(self, source: Source, stop: threading.Event) -> None:
+    def __init__(self, source: Source, stop: threading.Event, epoch: int) -> None:
         self.shares: list[Future[Work]] = []
         self.asks: dict[str, list[Ask]] = {}
         self.arrays: dict[str, NDArray[Any]] = {}
@@ -109,10 +113,11 @@ class Loading:
         self._copies = source.copies
         self._sent: Sent | None = None
         self._stop = stop
+        self._epoch = epoch
 
     def read(self, share: int) -> Work:
         return together(
-            self._shards[name].read(asks, share, self._threads, self._stop)
+            self._shards[name].read(asks, share, self._threads, self._stop, self._epoch)
             for name, asks in self.asks.items()
         )
 

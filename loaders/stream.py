@@ -22,6 +22,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from maelio.errors import BadRequest
 from maelio.ledger import Work, spent_on
 from maelio.loaders.budget import Buffers, plan_buffers
+from maelio.loaders.checks import Verify, choose_verify
 from maelio.loaders.device import Batch, device_of
 from maelio.loaders.items import Crop, Item, Levels, check_steps, choose, roles_of
 from maelio.loaders.order import Cut, Place, Shuffle, Tail, epoch_order
@@ -57,6 +58,7 @@ def stream(
     threads: int | None = None,
     memory: int | None = None,
     retries: int = 3,
+    verify: Verify | None = None,
     device: torch.device | str | None = None,
     rank: int | None = None,
     world: int | None = None,
@@ -88,6 +90,9 @@ def stream(
         memory: bytes that batches and decoded chunks may take; by default three batches and, where chunks
             hold many rows, the chunks of two shuffle windows. Batches that the caller keeps come on top.
         retries: how often a read that fails is tried again, after 0.1 s, 0.2 s and so on.
+        verify: compare chunks with their checksums before they are used: `always` all, which are then read whole;
+            with `sample` one of 64 of those that are read whole, others in every epoch, each once in 64 epochs;
+            `never`. By default `sample`, where the store has checksums: those of earlier maelios have none.
         device: where batches are delivered. To CUDA they are copied from page-locked memory on a stream of
             their own, the next one while this one is computed with. Not in worker processes. (No machine of
             ours has CUDA: that part is tested where there is one, and has not been yet.)
@@ -148,6 +153,7 @@ def stream(
         threads=threads,
         buffers=buffers,
         patience=Patience(retries),
+        verify=choose_verify(store, (part.array.name for part in parts), verify),
         device=device_of(device),
     )
 
@@ -190,6 +196,7 @@ class Stream(IterableDataset[Batch]):
         threads: int,
         buffers: Buffers,
         patience: Patience,
+        verify: Verify,
         device: torch.device,
     ) -> None:
         epoch_order(0, seed=seed, epoch=0, shuffle=shuffle)  # refuses what it does not know, here and now
@@ -205,6 +212,7 @@ class Stream(IterableDataset[Batch]):
         self.threads = threads
         self.buffers = buffers
         self.patience = patience
+        self.verify = verify
         self.device = device
         self._at = self._next = Position(epoch=0, samples=0)
         self._work = Work()
@@ -364,6 +372,7 @@ class Stream(IterableDataset[Batch]):
                 depth=self.buffers.batches,
                 cached_chunks=self.buffers.chunks,
                 patience=self.patience,
+                verify=self.verify,
                 device=self.device,
             )
         return self._source

@@ -123,6 +123,13 @@ class StackedArray:
         start = shard * self.rows_per_shard
         return range(start, min(start + self.rows_per_shard, self.samples))
 
+    def chunk_name(self, chunk_row: int) -> str:
+        """How messages call the inner chunks at `chunk_row`."""
+        first = chunk_row * self.rows_per_chunk
+        last = min(first + self.rows_per_chunk, self.samples) - 1
+        rows = f"row {first}" if self.rows_per_chunk == 1 else f"rows {first} to {last}"
+        return f"chunk {chunk_row} of array {self.name!r} ({rows})"
+
     def rows_stored(self, chunk_row: int) -> int:
         """Rows of the inner chunks at `chunk_row`. Zarr pads the last ones with the fill value; others do not."""
         if self.container == "zarr":
