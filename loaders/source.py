@@ -18,6 +18,7 @@ from maelio.loaders.parts import Part, corners
 from maelio.loaders.ring import Ring
 from maelio.loaders.shardfile import Patience
 from maelio.loaders.shards import Ask, Shards, together
+from maelio.loaders.tiles import Tiling
 from maelio.loaders.values import Finish
 from maelio.store import Store
 
@@ -27,6 +28,7 @@ Numbers = NDArray[np.int64]
 class Source:
     """Reads batches of at most `samples` samples of `items`; sample i is row ``i + first`` at step 0.
 
+    With a `tiling`, sample i is a tile of row ``tiling.rows(i) + first``.
     `finishes` are by the name of the tensor. With `masks`, `NAME.missing` is true where a value is missing.
     """
 
@@ -39,6 +41,7 @@ class Source:
         masks: bool,
         samples: int,
         first: int,
+        tiling: Tiling,
         threads: int,
         depth: int,
         cached_chunks: int,
@@ -59,6 +62,7 @@ class Source:
             for name, of_array in parts.items()
         }
         self._first = first
+        self._tiling = tiling
         self._finishes = finishes
         self.copies = None if device.type == "cpu" else Copies(device)
         allocate = pinned if device.type == "cuda" else None
@@ -83,7 +87,7 @@ class Source:
     ) -> Ask:
         """What to read for one tensor, and the memory that becomes it: put into `arrays`."""
         steps = np.array(item.steps)
-        rows = (samples[:, None] + steps + self._first).ravel()
+        rows = (self._tiling.rows(samples)[:, None] + steps + self._first).ravel()
         shape = len(rows), *item.part.shape
         nbytes = len(samples) * item.sample_bytes
         out = self._rings[item.name].take()[:nbytes].view(item.part.array.dtype).reshape(shape)
@@ -96,6 +100,7 @@ class Source:
         corner = None
         if item.part.drawn:
             drawn = corners(samples, seed=seed, epoch=epoch, room=item.part.room)
+            self._tiling.place(item.part, samples, drawn)
             corner = drawn.repeat(len(steps), axis=0)
         finish = self._finishes.get(item.name)
         return Ask(rows, out, corner, None if finish is None else _of_rows(finish, out, mask))

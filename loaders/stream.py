@@ -29,6 +29,7 @@ from maelio.loaders.order import Cut, Place, Shuffle, Tail, epoch_order
 from maelio.loaders.shardfile import Patience
 from maelio.loaders.shards import scratch_bytes, together
 from maelio.loaders.source import Loading, Source
+from maelio.loaders.tiles import Tiling, tiling_of
 from maelio.loaders.values import Finish, Missing, fill_of, standardisers
 from maelio.settings import load_settings
 from maelio.store import Statistics, Store, open_store
@@ -73,7 +74,8 @@ def stream(
         variables: the names that are delivered, in this order; all by default.
         levels: values of the vertical coordinate, or a slice of positions along it; all by default.
         crop: by dimension, a slice of positions, or the size of a window that stands elsewhere in every
-            sample and epoch, at one place for all its variables and steps: {"x": slice(0, 90), "y": 64}.
+            sample and epoch, at one place for all its variables and steps: {"x": slice(0, 90), "y": 64}. With
+            `Tiles` a sample is one tile of a row, and an epoch has every tile of every row once.
         inputs, targets: names of variables. A batch is then {"inputs": tensor, "targets": tensor}, each of
             its own variables and steps; where those of one stand in several arrays, "inputs.ARRAY" of each.
             Left out, `inputs` are all `variables`, and so are `targets` where `target_steps` are given.
@@ -122,7 +124,9 @@ def stream(
         raise BadRequest(f"retries={retries}; wanted 0 or more")
     steps = roles[0].steps if len(roles) == 1 else tuple(sorted({*roles[0].steps, *roles[1].steps}))
     before, after = max(0, -min(steps)), max(0, max(steps))
-    cut = Cut(max(0, store.samples - before - after), batch_size, _place(rank, world), tail)
+    tiling = tiling_of((item.part for item in items), crop or {})
+    rows = max(0, store.samples - before - after)
+    cut = Cut(rows * tiling.count, batch_size, _place(rank, world), tail)
     if not len(cut):
         raise BadRequest(
             f"batch_size={batch_size} with tail={tail!r} on {cut.place.world} ranks "
@@ -150,6 +154,7 @@ def stream(
         shuffle=shuffle,
         seed=seed,
         window=steps,
+        tiling=tiling,
         threads=threads,
         buffers=buffers,
         patience=Patience(retries),
@@ -193,6 +198,7 @@ class Stream(IterableDataset[Batch]):
         shuffle: Shuffle,
         seed: int,
         window: tuple[int, ...],
+        tiling: Tiling,
         threads: int,
         buffers: Buffers,
         patience: Patience,
@@ -209,6 +215,7 @@ class Stream(IterableDataset[Batch]):
         self.shuffle = shuffle
         self.seed = seed
         self.window = window
+        self.tiling = tiling
         self.threads = threads
         self.buffers = buffers
         self.patience = patience
@@ -220,7 +227,7 @@ class Stream(IterableDataset[Batch]):
 
     @property
     def samples(self) -> int:
-        """Samples of an epoch, over all ranks: rows for which all steps of the window exist."""
+        """Samples of an epoch, over all ranks: rows for which all steps of the window exist, or their tiles."""
         return self.cut.samples
 
     @property
@@ -287,7 +294,7 @@ class Stream(IterableDataset[Batch]):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken. Raises BadRequest: it belongs to another store or order."""
-        for name, wanted in self._order_of().items():
+        for name, wanted in {"tiles": None, **self._order_of()}.items():
             if (found := state.get(name)) != wanted:
                 raise BadRequest(
                     f"the state has {name}={found!r}, the stream of {self.store.path} {wanted!r}"
@@ -302,12 +309,14 @@ class Stream(IterableDataset[Batch]):
 
     def _order_of(self) -> dict[str, Any]:
         """What the order of an epoch depends on, in the types of JSON."""
-        return {
+        order = {
             "store": self.store.digest,
             "seed": self.seed,
             "shuffle": self.shuffle,
             "window": list(self.window),
         }
+        tiles = {dimension: list(begins) for dimension, begins in self.tiling.begins.items()}
+        return {**order, "tiles": tiles} if tiles else order
 
     def _batches(self, start: Position) -> Iterator[Batch]:
         cut = Cut(self.cut.samples, self.cut.batch_size, self.cut.place, self.cut.tail, start.samples)
@@ -316,7 +325,7 @@ class Stream(IterableDataset[Batch]):
             seed=self.seed,
             epoch=start.epoch,
             shuffle=self.shuffle,
-            rows_per_chunk=self.rows_per_chunk,
+            rows_per_chunk=self.rows_per_chunk * self.tiling.count,
         )
         if _worker() is not None and self.device.type == "cuda":
             raise BadRequest(f"device={str(self.device)!r} in a worker process; wanted num_workers=0")
@@ -368,6 +377,7 @@ class Stream(IterableDataset[Batch]):
                 masks=self.masks,
                 samples=self.cut.rows,
                 first=max(0, -min(self.window)),
+                tiling=self.tiling,
                 threads=self.threads,
                 depth=self.buffers.batches,
                 cached_chunks=self.buffers.chunks,

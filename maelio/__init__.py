@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from maelio.converters.convert import convert
     from maelio.ledger import measure
     from maelio.loaders.stream import stream
+    from maelio.loaders.tiles import Tiles
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "convert", "measure", "stream"]
+__all__ = ["Tiles", "__version__", "convert", "measure", "stream"]
 
 _HOMES = {
+    "Tiles": "maelio.loaders.tiles",
     "convert": "maelio.converters.convert",
     "measure": "maelio.ledger",
     "stream": "maelio.loaders.stream",
