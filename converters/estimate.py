@@ -10,7 +10,7 @@ from maelio.converters.chunks import chunks
 from maelio.converters.moments import moments
 from maelio.converters.plan import Plan, Region, pieces
 from maelio.converters.region import read_region
-from maelio.converters.storage import Chunks
+from maelio.converters.storage import Chunked
 from maelio.store import StackedArray
 
 _WARM_S = 0.1  # a shorter measurement is mostly of what a library does when it is first used
@@ -43,7 +43,7 @@ def _rows(plan: Plan, array: StackedArray) -> int:
     lengths = [
         storage.shape[variable.held.dimensions.index(dimension)] * width
         for variable in variables
-        if isinstance(storage := variable.along(dimension), Chunks)
+        if isinstance(storage := variable.along(dimension), Chunked)
     ]
     most = min(array.rows_per_shard, _SAMPLE_BYTES // array.row_bytes, len(first.rows) * width)
     return min(max(array.rows_per_chunk, *lengths, 1), most)

@@ -26,10 +26,9 @@ from maelio.converters.prepare import Prepared, prepare
 from maelio.converters.region import Memory, examine, read_region
 from maelio.converters.remote import discard, staging
 from maelio.converters.source import FILLS, PACKED, PACKING, Source, Variable
-from maelio.converters.zarrs import is_store
 from maelio.errors import BadData, BadRequest, MaelioError
 from maelio.files import show_bytes
-from maelio.store import StackedArray, open_store, unfinished
+from maelio.store import StackedArray, is_store, open_store, unfinished
 
 _KINDS = "fiuSUOT"
 

@@ -30,6 +30,8 @@ from maelio.converters.storage import (
     take,
 )
 from maelio.errors import BadData, BadRequest, Missing, NotFound, NotPermitted
+from maelio.packed import copies
+from maelio.zarr_chunks import ZarrChunks
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +168,7 @@ def read_stored(
         parts = {number: part.mirrored if number in turned else part for number, part in parts.items()}
     wanted = {**parts, axis: Part(variable.shape[axis], (rows,))}
     match variable.along(variable.dimensions[axis]):
-        case Rows() | Chunks() as storage:
+        case Rows() | Chunks() | ZarrChunks() as storage:
             read_rows(fd, storage, variable.stored, axis, rows, out, parts)
         case Messages() as storage:
             from maelio.converters.messages import read_messages
@@ -189,7 +191,9 @@ def reading_bytes(variable: Variable, axis: int, rows: int) -> int:
     row = prod(size for number, size in enumerate(variable.shape) if number != axis) * item
     match variable.along(variable.dimensions[axis]):
         case Chunks() as storage:
-            return 4 * prod(storage.shape) * item  # as stored, inflated, framed, unshuffled
+            return copies(storage.filters) * prod(storage.shape) * item
+        case ZarrChunks() as storage:
+            return copies(storage.filters) * storage.bytes + storage.index_bytes
         case Rows() as storage:
             return max(min(rows * storage.stride, MOST_AT_ONCE), row)
         case Messages() as storage:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from maelio.converters.storage import Field, pread
+from maelio.converters.storage import Field
 from maelio.errors import BadData
+from maelio.packed import pread
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from maelio.converters.decoder import decoder
 from maelio.converters.grib_packing import packing, plain
 from maelio.converters.grib_scan import Scan, in_rows
-from maelio.converters.storage import Field, Messages, Parts, pread, take
+from maelio.converters.storage import Field, Messages, Parts, take
 from maelio.errors import BadData
+from maelio.packed import pread
 
 _INDICATOR = 16  # bytes of section 0 of edition 2; its last 8 are the length of the message
 

@@ -10,8 +10,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from maelio.converters.storage import Chunks, Filter, Rows, Slow, Storage, Unreadable
+from maelio.converters.storage import Chunks, Rows, Slow, Storage, Unreadable
 from maelio.errors import BadData
+from maelio.packed import Compressor, Filter
 
 _FILTERS: dict[int, Filter] = {
     h5py.h5z.FILTER_SHUFFLE: "shuffle",
@@ -20,7 +21,7 @@ _FILTERS: dict[int, Filter] = {
     32001: "blosc",
     32015: "zstd",
 }
-_COMPRESSORS: tuple[Filter, ...] = ("deflate", "blosc", "zstd")
+_COMPRESSORS: tuple[Compressor, ...] = ("deflate", "blosc", "zstd")
 _NAMES = {
     h5py.h5z.FILTER_SZIP: "szip",
     h5py.h5z.FILTER_NBIT: "n-bit",

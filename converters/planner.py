@@ -16,7 +16,7 @@ from maelio.converters.plan import Plan, as_series
 from maelio.converters.samples import Samples
 from maelio.converters.slabs import plan_series
 from maelio.converters.source import Source, Variable
-from maelio.converters.storage import Chunks, Part
+from maelio.converters.storage import Chunked, Part
 from maelio.converters.times import Joined
 from maelio.errors import BadRequest
 from maelio.files import show_bytes
@@ -162,7 +162,7 @@ def _source_rows(variables: Sequence[Variable], dimension: str) -> int:
     lengths = [
         held.storage.shape[held.dimensions.index(dimension)]
         for held in (variable.held for variable in variables)
-        if isinstance(held.storage, Chunks)
+        if isinstance(held.storage, Chunked)
     ]
     return max(lengths, default=1)
 

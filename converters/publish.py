@@ -38,11 +38,7 @@ def publish(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done]
     """Write what surrounds the shards into `folder`; the root, without which nothing opens, last."""
     home = folder if plan.options.format == "zarr" else folder / COORDINATES
     carried_arrays: dict[str, JsonValue] = {}
-    names = {
-        array.dimensions[1]: plain_variable(array.dimensions[1:2], np.array(array.variables, object))
-        for array in plan.arrays
-    }
-    for key, content in encode({**carried, **names}).items():
+    for key, content in surroundings(plan, carried).items():
         path = home / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
@@ -54,17 +50,23 @@ def publish(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done]
     if plan.options.format == "zarr":
         for name, metadata in stacked.items():
             write_atomically(folder / name / "zarr.json", json.dumps(metadata, indent=1).encode())
-    tables = {array.name: b"".join(part.chunks for part in _parts(array, done)) for array in plan.arrays}
     for array in plan.arrays:
-        write_atomically(folder / array.table_key, tables[array.name])
-    known, attributes = contents(plan, carried, done, tables), natural(plan.sources[0].attributes)
+        write_atomically(folder / array.table_key, _table(array, done))
+    known, attributes = contents(plan, carried, done), natural(plan.sources[0].attributes)
     for key, content in root_files(known, attributes, stacked, carried_arrays).items():
         write_atomically(folder / key, content)
 
 
-def contents(
-    plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done], tables: Mapping[str, bytes]
-) -> Contents:
+def surroundings(plan: Plan, carried: Mapping[str, xr.Variable]) -> dict[str, bytes]:
+    """The files of all arrays that are not stacked, by key: what is carried, and the names of variables."""
+    names = {
+        array.dimensions[1]: plain_variable(array.dimensions[1:2], np.array(array.variables, object))
+        for array in plan.arrays
+    }
+    return encode({**carried, **names})
+
+
+def contents(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done]) -> Contents:
     first = plan.sources[0]
     stacked = {
         name: _stacked(first.variables[name], array, plan.options)
@@ -77,7 +79,7 @@ def contents(
         version=maelio.__version__,
         sample_dimension=plan.arrays[0].dimensions[0],
         samples=_product(plan.samples),
-        stacks={array.name: _stack(plan, array, done, tables[array.name]) for array in plan.arrays},
+        stacks={array.name: _stack(plan, array, done) for array in plan.arrays},
         variables={
             name: (plain | stacked)[name] for name in first.variables if name in plain or name in stacked
         },
@@ -128,8 +130,13 @@ def _parts(array: StackedArray, done: Sequence[Done]) -> list[Done]:
     return sorted((part for part in done if part.array == array.name), key=lambda part: part.shard)
 
 
-def _stack(plan: Plan, array: StackedArray, done: Sequence[Done], table: bytes) -> Stack:
-    parts = _parts(array, done)
+def _table(array: StackedArray, done: Sequence[Done]) -> bytes:
+    """The file of `maelio.chunktable`."""
+    return b"".join(part.chunks for part in _parts(array, done))
+
+
+def _stack(plan: Plan, array: StackedArray, done: Sequence[Done]) -> Stack:
+    parts, table = _parts(array, done), _table(array, done)
     level = plan.levels[array.name]
     levels = array.shape[array.dimensions.index(level)] if level else 1
     return Stack(

@@ -16,6 +16,7 @@ from maelio.converters.reduction import Statistic
 from maelio.converters.signature import Format
 from maelio.converters.storage import Chunks, Held, Rows, Slow, Storage
 from maelio.errors import BadData
+from maelio.zarr_chunks import ZarrChunks
 
 PACKED = ("scale_factor", "add_offset", "_Unsigned")
 FILLS = ("_FillValue", "missing_value")
@@ -71,9 +72,7 @@ class Variable:
     def chunks(self) -> tuple[int, ...] | None:
         """The shape of what is decoded at once; None where every index can be read alone."""
         match self.storage:
-            case Chunks(shape=shape):
-                return shape
-            case Slow(chunks=shape):
+            case Chunks(shape=shape) | ZarrChunks(shape=shape) | Slow(chunks=shape):
                 return shape
             case _:
                 return None
@@ -87,7 +86,7 @@ class Variable:
         return self.storage
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Source:
     """One file. `variables` keep the file's order.
 

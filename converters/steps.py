@@ -21,7 +21,7 @@ from maelio.converters.reduction import Reduce
 from maelio.converters.rounding import SCRATCH_BYTES, round_within
 from maelio.converters.samples import Box, Samples
 from maelio.converters.source import Reduced, Source, Variable, decode, plain_variable
-from maelio.converters.storage import Chunks, Part, Parts
+from maelio.converters.storage import Chunked, Part, Parts
 from maelio.errors import BadData, NotFound, NotPermitted
 from maelio.store import StackedArray
 
@@ -294,7 +294,7 @@ def _feed(
 def _rows_at_once(variable: Variable, axis: int, row_values: int, most: int) -> int:
     """Rows of at most `most` bytes together, one at least: whole chunks of the file where those fit."""
     rows = max(1, most // (row_values * variable.stored.itemsize))
-    if isinstance(variable.storage, Chunks) and rows >= (chunk := variable.storage.shape[axis]):
+    if isinstance(variable.storage, Chunked) and rows >= (chunk := variable.storage.shape[axis]):
         return rows // chunk * chunk
     return rows
 

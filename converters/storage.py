@@ -1,28 +1,22 @@
 """Where a variable's values lie in a file, and how to read a range of rows without the file's library.
 
-`Rows`, `Chunks` and `Messages` are tables of byte positions made once by the planner; reading is `os.pread`
+`Rows`, `Chunks`, `ZarrChunks` and `Messages` are where bytes are, found once by the planner; reading is `os.pread`
 in any thread. A *row* is one index along the sample axis.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, product
 from math import prod
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
-import deflate
 import numpy as np
-from numcodecs import blosc, zstd
-from numcodecs.fletcher32 import Fletcher32
 from numpy.typing import NDArray
 
-from maelio.codecs import Codec
 from maelio.converters.grib_scan import Scan
-from maelio.errors import BadData
-
-Filter = Literal["shuffle", "deflate", "zstd", "blosc", "fletcher32"]
+from maelio.packed import Filter, Packed, pread
+from maelio.zarr_chunks import ZarrChunks, read_packed
 
 MOST_AT_ONCE = 16 * 2**20  # bytes of one read: bounds the memory of a strided or chunk-less variable
 _MANY_CUTS = 64
@@ -114,7 +108,8 @@ class Held:
     values: NDArray[Any]
 
 
-Storage = Rows | Chunks | Slow | Unreadable | Messages | Held
+Chunked = Chunks | ZarrChunks  # each of a `shape` that is decoded as a whole
+Storage = Rows | Chunked | Slow | Unreadable | Messages | Held
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +169,7 @@ def take(values: NDArray[Any], parts: Parts) -> NDArray[Any]:
 
 def read_rows(
     fd: int,
-    storage: Rows | Chunks,
+    storage: Rows | Chunked,
     dtype: np.dtype[Any],
     axis: int,
     rows: range,
@@ -183,7 +178,8 @@ def read_rows(
 ) -> None:
     """Fill `out`, the variable's shape with `rows` along `axis` and `parts` along others, any strides.
 
-    Values are cast from `dtype`. A chunk is read once, and only where something of it is wanted.
+    `fd` is the open file, of a Zarr group its folder. Values are cast from `dtype`. A chunk is read once, and only
+    where something of it is wanted; where all of it is, and `out` has it in one piece, it is decoded there.
 
     Raises BadData: the file ended early, or a chunk does not decompress to its size.
     """
@@ -192,7 +188,7 @@ def read_rows(
             if axis != 0:
                 raise ValueError("rows lie in one piece only along the leading axis")
             _read_leading(fd, storage, dtype, rows, out, parts)
-        case Chunks():
+        case Chunks() | ZarrChunks():
             wanted = {**parts, axis: Part(rows.stop, (rows,))}
             _read_chunks(fd, storage, dtype, wanted, out)
 
@@ -258,24 +254,72 @@ def _c_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     return tuple(itemsize * prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
-def _read_chunks(fd: int, storage: Chunks, dtype: np.dtype[Any], wanted: Parts, out: NDArray[Any]) -> None:
-    touched = _touched(storage, wanted)
-    if len(touched) < _chunks_under(storage, wanted, out.shape):
-        out[...] = storage.fill
-    for number in touched:
-        chunk = _decode(fd, storage, int(number), dtype)
+def _read_chunks(fd: int, storage: Chunked, dtype: np.dtype[Any], wanted: Parts, out: NDArray[Any]) -> None:
+    asked = [wanted[axis].ranges if axis in wanted else (range(size),) for axis, size in enumerate(out.shape)]
+    match storage:
+        case Chunks():
+            touched = _touched(storage, wanted)
+            if len(touched) < _chunks_under(storage, wanted, out.shape):
+                out[...] = storage.fill
+            found = _packed_in_file(fd, storage, dtype.itemsize, touched)
+            stored, order = dtype, tuple(range(out.ndim))
+        case ZarrChunks():
+            found = _packed_in_folder(fd, storage, asked)
+            stored, order = storage.dtype, storage.order
+    for start, packed in found:
         axes = [
-            list(
-                _overlaps(
-                    wanted[axis].ranges if axis in wanted else (range(out.shape[axis]),),
-                    int(storage.starts[number, axis]),
-                    length,
-                )
-            )
-            for axis, length in enumerate(storage.shape)
+            list(_overlaps(ranges, first, length))
+            for ranges, first, length in zip(asked, start, storage.shape, strict=True)
         ]
-        _scatter(chunk, axes, out)
-        del chunk  # before the next one is there
+        if packed is None:
+            _scatter(np.broadcast_to(storage.fill, storage.shape), axes, out)
+        elif (place := _whole_place(axes, storage.shape, stored, order, out)) is not None:
+            packed.decode(place)
+        else:
+            chunk = np.empty([storage.shape[axis] for axis in order], stored)
+            packed.decode(chunk)
+            _scatter(chunk.transpose(np.argsort(order)), axes, out)
+            del chunk  # before the next one is there
+
+
+def _whole_place(
+    axes: Sequence[Sequence[Cut]],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    order: tuple[int, ...],
+    out: NDArray[Any],
+) -> NDArray[Any] | None:
+    """Where all of a chunk goes to, if that is one piece of memory in which it can be decoded; its axes in `order`."""
+    if out.dtype != dtype or any(len(cuts) != 1 for cuts in axes):
+        return None
+    place = out[tuple(cuts[0][0] for cuts in axes)]
+    if place.shape != shape:
+        return None
+    turned = place.transpose(order)
+    return turned if turned.flags.c_contiguous else None
+
+
+def _packed_in_file(
+    fd: int, storage: Chunks, itemsize: int, touched: NDArray[np.intp]
+) -> Iterator[tuple[Sequence[int], Packed | None]]:
+    """The first index and the bytes of each of the `touched` chunks."""
+    for number in touched:
+        skipped = int(storage.skipped[number])
+        filters = tuple(name for place, name in enumerate(storage.filters) if not skipped >> place & 1)
+        offset, size = int(storage.offsets[number]), int(storage.sizes[number])
+        yield storage.starts[number].tolist(), Packed(str(number), fd, offset, size, filters, itemsize)
+
+
+def _packed_in_folder(
+    folder: int, storage: ZarrChunks, asked: Sequence[Sequence[range]]
+) -> Iterator[tuple[Sequence[int], Packed | None]]:
+    """The first index and the bytes of each chunk."""
+    numbers = [
+        sorted({number for r in ranges for number in range(r.start // length, (r.stop - 1) // length + 1)})
+        for ranges, length in zip(asked, storage.shape, strict=True)
+    ]
+    for index, packed in read_packed(storage, folder, numbers):
+        yield [number * length for number, length in zip(index, storage.shape, strict=True)], packed
 
 
 def _touched(storage: Chunks, wanted: Parts) -> NDArray[np.intp]:
@@ -297,79 +341,3 @@ def _chunks_under(storage: Chunks, wanted: Parts, shape: tuple[int, ...]) -> int
         places = (range(r.start // length, (r.stop - 1) // length + 1) for r in part.ranges)
         counts[axis] = len(set(chain.from_iterable(places)))
     return prod(counts)
-
-
-def _decode(fd: int, storage: Chunks, number: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    raw: bytes | bytearray = pread(fd, int(storage.sizes[number]), int(storage.offsets[number]))
-    size = prod(storage.shape) * dtype.itemsize
-    for step in _undo(storage.filters, int(storage.skipped[number])):
-        try:
-            raw = _unpack(step, raw, size, dtype.itemsize)
-        except (deflate.DeflateError, RuntimeError, ValueError, MemoryError) as error:
-            raise BadData(f"chunk {number} does not decompress ({step}): {error}") from error
-        except BadData as error:
-            raise BadData(f"chunk {number}: {error}") from error
-    if len(raw) != size:
-        raise BadData(f"chunk {number} holds {len(raw)} bytes, wanted {size}")
-    return np.frombuffer(raw, dtype).reshape(storage.shape)
-
-
-def _unpack(step: Filter, raw: bytes | bytearray, size: int, itemsize: int) -> bytes | bytearray:
-    """Undo one filter on the way to `size` bytes. Zstandard and Blosc chunks are plain frames of those."""
-    match step:
-        case "shuffle":
-            return unshuffle(raw, itemsize)
-        case "deflate":
-            return deflate.zlib_decompress(raw, size)
-        case "zstd":
-            return bytes(zstd.decompress(raw))
-        case "fletcher32":
-            return bytes(Fletcher32().decode(raw))
-        case "blosc":
-            out = bytearray(size)
-            Codec("lz4").decode(
-                memoryview(raw), np.frombuffer(out, np.uint8)
-            )  # a frame names its own compressor
-            return out
-
-
-def _undo(filters: tuple[Filter, ...], skipped: int) -> Iterator[Filter]:
-    for number in reversed(range(len(filters))):
-        if not skipped >> number & 1:
-            yield filters[number]
-
-
-def unshuffle(shuffled: bytes | bytearray, itemsize: int) -> bytes | bytearray:
-    """Undo HDF5's byte shuffle: all first bytes, then all second bytes, ... become items again.
-
-    Blosc has the fastest unshuffle at hand, so the bytes are given to it as the body of an uncompressed
-    frame whose header says "shuffled". Source: Blosc 1 chunk format (README_CHUNK_FORMAT).
-    """
-    if itemsize == 1:
-        return shuffled
-    size = len(shuffled)
-    if size % itemsize:
-        raise BadData(f"a shuffled chunk of {size} bytes does not hold whole items of {itemsize} bytes")
-    version, lz_version, do_shuffle_no_split = 2, 1, 0x11
-    frame = b"".join((
-        bytes((version, lz_version, do_shuffle_no_split, itemsize)),
-        size.to_bytes(4, "little"),  # bytes of the data,
-        size.to_bytes(4, "little"),  # of its only block,
-        (size + 24).to_bytes(4, "little"),  # of the frame
-        (20).to_bytes(4, "little"),  # the block starts behind this table,
-        size.to_bytes(4, "little"),  # and is stored, since it is as long as the data
-        shuffled,
-    ))  # fmt: skip
-    unshuffled: bytes = blosc.decompress(frame)
-    return unshuffled
-
-
-def pread(fd: int, size: int, offset: int) -> bytes:
-    """Exactly `size` bytes. Raises BadData: the file ends before."""
-    raw = os.pread(fd, size, offset)
-    while len(raw) < size:  # a signal, or more than the kernel gives at once
-        more = os.pread(fd, size - len(raw), offset + len(raw))
-        if not more:
-            raise BadData(f"the file ends at byte {offset + len(raw)}, wanted {offset + size}")
-        raw = b"".join((raw, more))
-    return raw

@@ -1,6 +1,6 @@
-"""Zarr groups, version 2 and 3, as sources: read through zarr-python, in whatever codec they are.
+"""Zarr groups, version 2 and 3, as sources: chunk by chunk where the codecs are known, else through zarr-python.
 
-A store of maelio's own is the dataset it was made from.
+A store of maelio's own is the dataset it was made from, and a group behind a URL is read by zarr-python.
 """
 
 import json
@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import numpy as np
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
@@ -18,12 +20,16 @@ from maelio.converters.origin import Origin, public
 from maelio.converters.remote import failure
 from maelio.converters.signature import is_zarr
 from maelio.converters.source import Source, Variable, describe_variable, extent
-from maelio.converters.storage import Slow
+from maelio.converters.storage import Slow, Storage
 from maelio.errors import BadData, BadRequest
-from maelio.store import open_store
+from maelio.store import is_store, open_store
 from maelio.xarray_engine import undecoded
+from maelio.zarr_chunks import Unknown, ZarrChunks, zarr_chunks
 
 log = logging.getLogger(__name__)
+
+# Of groups that zarr-python reads by itself, their open arrays
+_arrays: WeakKeyDictionary[Source, dict[str, zarr.Array[Any]] | None] = WeakKeyDictionary()
 
 
 def describe(path: Path, group: str = "", origin: Origin | None = None) -> Source:
@@ -40,9 +46,13 @@ def describe(path: Path, group: str = "", origin: Origin | None = None) -> Sourc
         raise BadRequest(f"{path} is no Zarr group")
     size, modified_ns = extent(path)
     with _opened(path, origin) as raw:
+        names = list(map(str, raw.variables))
+        if not (is_store(path) or is_consolidated(path)):
+            names.sort()  # a folder has no order, and zarr-python lists it in another one every time
+        known = {} if origin is not None or is_store(path) else _chunks(path)
         variables = {
-            str(name): describe_variable(path, str(name), variable, variable.dtype, Slow("Zarr"))
-            for name, variable in raw.variables.items()
+            name: describe_variable(path, name, variable, variable.dtype, _storage(variable, known.get(name)))
+            for name, variable in ((name, raw.variables[name]) for name in names)
         }
         attributes = dict(raw.attrs)
     if origin is not None:
@@ -73,8 +83,25 @@ def read_raw(source: Source, names: Iterable[str]) -> dict[str, NDArray[Any]]:
 
 def read_slowly(source: Source, variable: Variable, box: Mapping[str, slice]) -> NDArray[Any]:
     """A `box` of one variable, by dimension, not decoded; several threads may read at once."""
+    if source not in _arrays:
+        _arrays[source] = {} if source.origin is None and not is_store(source.path) else None
+    if (opened := _arrays[source]) is not None:
+        return _part(source, opened, variable, box)
     with _opened(source.path, source.origin) as raw:
         return _values(source, variable.name, raw.variables[variable.name].isel(box))
+
+
+def _part(
+    source: Source, opened: dict[str, zarr.Array[Any]], variable: Variable, box: Mapping[str, slice]
+) -> NDArray[Any]:
+    """Without xarray, which would open the group again for every box. What was `opened` stays so."""
+    try:
+        if variable.name not in opened:
+            opened[variable.name] = zarr.open_array(source.path / variable.name, mode="r")
+        array = opened[variable.name]
+        return np.asarray(array[tuple(box.get(dimension, slice(None)) for dimension in variable.dimensions)])
+    except _errors(None) as error:
+        raise BadData(f"{source.path}: variable {variable.name!r} cannot be read: {error}") from error
 
 
 def _values(source: Source, name: str, variable: xr.Variable) -> NDArray[Any]:
@@ -119,11 +146,6 @@ def is_consolidated(path: Path) -> bool:
     return (path / ".zmetadata").exists() or bool(_root(path).get("consolidated_metadata"))
 
 
-def is_store(path: Path) -> bool:
-    """Whether a Zarr group, or what stands in for one, is maelio's own."""
-    return (path / "maelio.json").exists() or "maelio" in _root(path).get("attributes", {})
-
-
 def _root(path: Path) -> dict[str, Any]:
     """The root metadata of version 3; empty for version 2."""
     file = path / "zarr.json"
@@ -132,6 +154,30 @@ def _root(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise BadData(f"{file} is not JSON: {error}") from error
     return root
+
+
+def _chunks(path: Path) -> dict[str, ZarrChunks | Slow]:
+    """Where the chunks of each array of a local group lie."""
+    found: dict[str, ZarrChunks | Slow] = {}
+    for name, array in zarr.open_group(path, mode="r").arrays():
+        try:
+            found[name] = zarr_chunks(array.metadata.to_dict(), name, array.dtype, array.fill_value)
+        except Unknown as unknown:
+            found[name] = Slow(f"Zarr: {unknown}")
+    return found
+
+
+def _storage(variable: xr.Variable, found: ZarrChunks | Slow | None) -> Storage:
+    match found:
+        case None:
+            return Slow("Zarr")
+        case ZarrChunks() if (variable.shape, variable.dtype.newbyteorder("=")) != (
+            found.array,
+            found.dtype.newbyteorder("="),
+        ):
+            return Slow(f"Zarr: xarray makes {variable.dtype} {variable.shape} of it")
+        case _:
+            return found
 
 
 def _tell_missing_chunks(path: Path) -> None:

@@ -21,7 +21,13 @@ class Buffers:
 
 
 def plan_buffers(
-    *, batch_bytes: int, block_bytes: int, scratch_bytes: int, threads: int, memory: int | None = None
+    *,
+    batch_bytes: int,
+    block_bytes: int,
+    scratch_bytes: int,
+    threads: int,
+    memory: int | None = None,
+    blocks: int | None = None,
 ) -> Buffers:
     """Buffers within `memory` bytes.
 
@@ -32,12 +38,13 @@ def plan_buffers(
         batch_bytes: of one batch on this rank.
         block_bytes: of one decoded chunk of every array whose chunks hold many rows.
         scratch_bytes: that each thread needs besides, to cut parts out of chunks.
+        blocks: chunks of every such array that are worth holding, by default those of two shuffle windows.
 
     Raises:
         BadRequest: the least does not fit.
     """
     each_thread = block_bytes + scratch_bytes
-    wanted = max(_CHUNKS, threads)
+    wanted = max(_CHUNKS if blocks is None else blocks, threads)
     least = 2 * batch_bytes + threads * each_thread
     if memory is None:
         memory = _BATCHES * batch_bytes + wanted * block_bytes + threads * scratch_bytes

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from maelio.loaders.checks import Verify, is_checked
 from maelio.loaders.parts import Part, Piece, spans
 from maelio.loaders.shardfile import PATIENCE, Patience, ShardFile, Stopped
 from maelio.loaders.shardfiles import OPEN_FILES, ShardFiles
-from maelio.store import Store
+from maelio.store import StackedArray, Store
 
 Array = NDArray[Any]
 
@@ -65,40 +65,17 @@ class Stored:
             raise BadData(f"checksum {found:08x}, wanted {self.checksum:08x}")
 
 
-class Shards:
-    """The reader of the array `name`. Several threads may read at the same time.
+class Rows:
+    """The reader of one array: what batches ask for, put together from blocks of `rows` rows.
 
-    `parts` of its rows can be asked for; all of the row by default. `cached_chunks` decoded chunks are held
-    where a chunk has many rows, and `open_files` shards open. `verify` says which chunks are compared with their
-    checksum; without checksums, none.
-
-    Raises:
-        BadData: a shard is missing, not as long as the store says, or the places of its chunks are damaged.
-        NotPermitted: those may not be read.
+    Where a block comes from is `_fill`'s to know. Several threads may read at the same time.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        name: str,
-        *,
-        parts: Sequence[Part] | None = None,
-        cached_chunks: int = 1,
-        patience: Patience = PATIENCE,
-        verify: Verify = "never",
-        open_files: int = OPEN_FILES,
-    ) -> None:
-        self.array = store.arrays[name]
-        self.parts = [Part.whole(self.array)] if parts is None else list(parts)
-        self._raw = self.array.codec.name == "none"
-        self._files = ShardFiles(store, name, mapped=not self._raw, patience=patience, most=open_files)
-        self._chunk_rows_per_file = self.array.rows_per_shard // self.array.rows_per_chunk
-        of_row = self.array.chunks_per_shard // self._chunk_rows_per_file
-        self._index = self._files.places.reshape(-1, of_row, 2)
-        checksums = self._files.checksums
-        self._checksums = None if checksums is None else checksums.reshape(-1, of_row)
-        self._verify = verify
-        self._blocks = self._cache(cached_chunks) if self.array.rows_per_chunk > 1 else None
+    def __init__(self, array: StackedArray, parts: Sequence[Part], rows: int, cached_blocks: int) -> None:
+        self.array = array
+        self.parts = parts
+        self.rows = rows
+        self._blocks = self._cache(cached_blocks) if rows > 1 else None
 
     def read(
         self,
@@ -166,14 +143,56 @@ class Shards:
                 with reading.transforming():
                     ask.finish(first, last)
 
+    def _fill(
+        self, number: int, takers: Sequence[tuple[Sequence[Piece], Array]], reading: "_Reading"
+    ) -> None:
+        """Fill what every taker wants of the block `number`. Shape of each: (rows of a block, *held)."""
+        raise NotImplementedError
+
     def _cache(self, slots: int) -> BlockCache:
         return BlockCache(
             slots,
-            blocks=len(self._index),
-            rows=self.array.rows_per_chunk,
+            blocks=ceil(self.array.samples / self.rows),
+            rows=self.rows,
             shapes=[part.held for part in self.parts],
             dtype=self.array.dtype,
         )
+
+
+class Shards(Rows):
+    """The reader of the array `name`. Several threads may read at the same time.
+
+    `parts` of its rows can be asked for; all of the row by default. `cached_chunks` decoded chunks are held
+    where a chunk has many rows, and `open_files` shards open. `verify` says which chunks are compared with their
+    checksum; without checksums, none.
+
+    Raises:
+        BadData: a shard is missing, not as long as the store says, or the places of its chunks are damaged.
+        NotPermitted: those may not be read.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        *,
+        parts: Sequence[Part] | None = None,
+        cached_chunks: int = 1,
+        patience: Patience = PATIENCE,
+        verify: Verify = "never",
+        open_files: int = OPEN_FILES,
+    ) -> None:
+        array = store.arrays[name]
+        parts = [Part.whole(array)] if parts is None else list(parts)
+        super().__init__(array, parts, array.rows_per_chunk, cached_chunks)
+        self._raw = self.array.codec.name == "none"
+        self._files = ShardFiles(store, name, mapped=not self._raw, patience=patience, most=open_files)
+        self._chunk_rows_per_file = self.array.rows_per_shard // self.array.rows_per_chunk
+        of_row = self.array.chunks_per_shard // self._chunk_rows_per_file
+        self._index = self._files.places.reshape(-1, of_row, 2)
+        checksums = self._files.checksums
+        self._checksums = None if checksums is None else checksums.reshape(-1, of_row)
+        self._verify = verify
 
     def _fill(
         self, number: int, takers: Sequence[tuple[Sequence[Piece], Array]], reading: "_Reading"

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from maelio.ledger import Work
 from maelio.loaders.checks import Verify
 from maelio.loaders.device import Batch, Copies, Sent, pinned
+from maelio.loaders.inplace import open_rows
 from maelio.loaders.items import Item
 from maelio.loaders.parts import Part, corners
 from maelio.loaders.ring import Ring
 from maelio.loaders.shardfile import Patience
-from maelio.loaders.shards import Ask, Shards, together
+from maelio.loaders.shards import Ask, together
 from maelio.loaders.tiles import Tiling
 from maelio.loaders.values import Finish
 from maelio.store import Store
@@ -56,9 +57,7 @@ class Source:
         for item in items:
             parts.setdefault(item.part.array.name, []).append(item.part)
         self.shards = {
-            name: Shards(
-                store, name, parts=of_array, cached_chunks=cached_chunks, patience=patience, verify=verify
-            )
+            name: open_rows(store, name, of_array, cached_chunks, patience, verify)
             for name, of_array in parts.items()
         }
         self._first = first

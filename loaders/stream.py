@@ -24,7 +24,9 @@ from maelio.ledger import Work, spent_on
 from maelio.loaders.budget import Buffers, plan_buffers
 from maelio.loaders.checks import Verify, choose_verify
 from maelio.loaders.device import Batch, device_of
+from maelio.loaders.inplace import blocks_held, reading_bytes, rows_together
 from maelio.loaders.items import Crop, Item, Levels, check_steps, choose, roles_of
+from maelio.loaders.opening import opened
 from maelio.loaders.order import Cut, Place, Shuffle, Tail, epoch_order
 from maelio.loaders.shardfile import Patience
 from maelio.loaders.shards import scratch_bytes, together
@@ -32,16 +34,17 @@ from maelio.loaders.source import Loading, Source
 from maelio.loaders.tiles import Tiling, tiling_of
 from maelio.loaders.values import Finish, Missing, fill_of, standardisers
 from maelio.settings import load_settings
-from maelio.store import Statistics, Store, open_store
+from maelio.store import Statistics, Store
 
 Transform = Callable[[Batch], Batch]
 _THREAD = "maelio-stream"
 
 
 def stream(
-    store: str | Path | Store,
+    store: str | Path | Store | Sequence[str | Path],
     *,
     batch_size: int,
+    samples: str | None = None,
     shuffle: bool | Shuffle = True,
     seed: int = 0,
     window: Sequence[int] = (0,),
@@ -64,10 +67,13 @@ def stream(
     rank: int | None = None,
     world: int | None = None,
 ) -> "Stream":
-    """Stream the batches of a converted store.
+    """Stream the batches of a converted store; or, slower, of what was never converted.
 
     Args:
+        store: what `convert` wrote. Also a Zarr group, NetCDF and whatever else `convert` reads, and tar files
+            in the way of WebDataset, as a path, a pattern ("*.nc", "{00..10}.tar") or several: see `opened`.
         batch_size: samples of a batch over all ranks together.
+        samples: of what was not converted, the dimension or dimensions that samples are drawn from.
         shuffle: `global` permutes all samples, `window` those of a few random chunks at a time; True takes
             `window` where chunks hold many rows. See `epoch_order`.
         window: steps of a sample, relative to its row: (-1, 0, 1) is the row before, the row, the row after.
@@ -108,7 +114,7 @@ def stream(
         NotFound, NotPermitted, BadData: the store cannot be opened.
     """
     if not isinstance(store, Store):
-        store = open_store(store)
+        store = opened(store, samples)
     roles = roles_of(variables, window, inputs, targets, input_steps, target_steps)
     for role in roles:
         check_steps(role, store)
@@ -135,14 +141,16 @@ def stream(
     fill, masks = fill_of(missing), missing == "mask"
     of_name = standardisers(store, items, standardise)
     parts = [item.part for item in items]
+    block_bytes = sum(
+        part.held_bytes * rows for part in parts if (rows := rows_together(store, part.array)) > 1
+    )
     buffers = plan_buffers(
         batch_bytes=cut.rows * sum(item.sample_bytes + masks * item.sample_values for item in items),
-        block_bytes=sum(
-            part.held_bytes * part.array.rows_per_chunk for part in parts if part.array.rows_per_chunk > 1
-        ),
-        scratch_bytes=scratch_bytes(parts),
+        block_bytes=block_bytes,
+        scratch_bytes=scratch_bytes(parts) + reading_bytes(store, parts),
         threads=threads,
         memory=memory,
+        blocks=blocks_held(store, block_bytes, memory),
     )
     return Stream(
         store,

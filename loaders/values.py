@@ -115,7 +115,9 @@ def _standardiser(store: Store, item: Item, names: set[str]) -> Standardiser | N
     columns: list[tuple[Array, Array]] = []
     for name in part.variables:
         if name in names and name not in statistics:
-            raise BadRequest(f"standardise: {store.path} has no statistics of {name!r}")
+            raise BadRequest(
+                f"standardise: {store.path} has no statistics of {name!r}; `maelio convert` takes them"
+            )
         columns.append(_mean_and_std(statistics[name] if name in names else None))
     levels = max(len(mean) for mean, _ in columns)
     axis, picked = _level_axis(store, item, levels)

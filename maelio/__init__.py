@@ -1,7 +1,7 @@
 """A fast, proven data path for weather and climate machine learning.
 
-`convert` restructures NetCDF into a store, `stream` feeds the store to torch, `measure` says where the
-time of a training loop went. Each is imported when first used, so that `import maelio` costs nothing.
+`convert` restructures NetCDF into a store, `stream` feeds the store to torch, or `in_place` what was not
+converted, `measure` says where the time of a training loop went. Each is imported when first used, so that `import maelio` costs nothing.
 """
 
 from importlib import import_module
@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from maelio.converters.convert import convert
+    from maelio.converters.inplace import in_place
     from maelio.ledger import measure
     from maelio.loaders.stream import stream
     from maelio.loaders.tiles import Tiles
 
 __version__ = "0.1.0"
-__all__ = ["Tiles", "__version__", "convert", "measure", "stream"]
+__all__ = ["Tiles", "__version__", "convert", "in_place", "measure", "stream"]
 
 _HOMES = {
     "Tiles": "maelio.loaders.tiles",
     "convert": "maelio.converters.convert",
+    "in_place": "maelio.converters.inplace",
     "measure": "maelio.ledger",
     "stream": "maelio.loaders.stream",
 }

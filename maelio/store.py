@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, prod
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 from crc32c import crc32c
@@ -39,6 +39,9 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from maelio.codecs import Codec
 from maelio.errors import BadData, NotFound, NotPermitted
+
+if TYPE_CHECKING:
+    from zarr.storage import StoreLike
 
 FORMAT = 1
 Container = Literal["zarr", "tar", "tfrecord"]
@@ -353,7 +356,7 @@ class Store:
         return self.contents.samples or {self.contents.sample_dimension: self.samples}
 
     @property
-    def group(self) -> Path:
+    def group(self) -> "StoreLike":
         """The Zarr group that holds the coordinates: the store itself, or a part of it."""
         return self.path if self.contents.container == "zarr" else self.path / COORDINATES
 
@@ -429,6 +432,17 @@ def open_store(path: str | Path) -> Store:
     if contents.format != FORMAT:
         raise BadData(f"{path}: store format {contents.format}, this maelio reads {FORMAT}")
     return Store(path, contents, metadata, digest=f"crc32c:{crc32c(text):08x}")
+
+
+def is_store(path: Path) -> bool:
+    """Whether a root file says that this is one. Raises BadData: it is not JSON."""
+    if (path / "maelio.json").is_file():
+        return True
+    root = path / "zarr.json"
+    try:
+        return root.is_file() and "maelio" in json.loads(root.read_bytes()).get("attributes", {})
+    except ValueError as error:
+        raise BadData(f"{root} is not JSON: {error}") from error
 
 
 def may_be_store(path: Path) -> bool:

@@ -1,13 +1,16 @@
 """What the README and the page on streaming show runs as it stands."""
 
+import io
 import re
 import shlex
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from maelio.cli import main
 from maelio.converters.convert import convert
@@ -45,11 +48,22 @@ def test_the_training_loop_runs(
 
 
 def test_the_page_on_streaming_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Inputs and targets of a store of that name, standardised, with a gap; then its state."""
+    """Inputs and targets of a store of that name, standardised, with a gap; its state; and what is no store."""
     random = np.random.default_rng(0)
     fields = {name: random.random((40, 5, 7)).astype(np.float32) for name in ("t2m", "u10", "msl", "tp")}
     fields["tp"][3:9, 1] = np.nan
-    convert([write_netcdf(tmp_path / "a.nc", fields)], tmp_path / "era5.zarr")
+    (tmp_path / "era5").mkdir()
+    source = write_netcdf(tmp_path / "era5" / "a.nc", fields)
+    convert([source], tmp_path / "era5.zarr")
+    with xr.open_dataset(source, decode_cf=False) as raw:
+        raw.to_zarr(tmp_path / "someone.zarr", consolidated=False)
+    for number in range(11):
+        with tarfile.open(tmp_path / f"shard-{number:03d}.tar", "w") as archive:
+            for row in range(16):
+                archive.addfile(tarfile.TarInfo(f"{row}.txt"))
+                member = tarfile.TarInfo(f"{row}.cls")
+                member.size = 1
+                archive.addfile(member, io.BytesIO(b"3"))
     monkeypatch.chdir(tmp_path)
     scope: dict[str, Any] = {}
     for code in STREAMING:

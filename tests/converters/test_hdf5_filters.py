@@ -127,7 +127,7 @@ def test_one_flipped_bit_is_found_by_the_checksum(tmp_path: Path, at: int) -> No
     content = bytearray(source.read_bytes())
     content[place] ^= 4
     source.write_bytes(content)
-    with pytest.raises(BadData, match=r"variable 't': chunk 1 does not decompress \(fletcher32\)"):
+    with pytest.raises(BadData, match=r"variable 't': chunk 1: it does not decompress \(fletcher32\)"):
         convert([source], tmp_path / "s.zarr")
 
 

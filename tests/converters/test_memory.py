@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
+from numcodecs import Shuffle, Zlib
 
 from maelio.converters.convert import convert, plan_conversion
 from maelio.converters.options import Options
@@ -56,6 +58,12 @@ def write(path: Path, kind: str, samples: int = 64) -> Path:
             return write_netcdf(path, {"t": values}, fletcher32=True, **chunks)
         case "contiguous":
             return write_netcdf(path, {"t": values}, contiguous=True, unlimited=False)
+        case "Zarr":
+            netcdf = write_netcdf(path.with_suffix(".nc"), {"t": values})
+            packed = {"chunks": (2, 512, 1024), "filters": [Shuffle(4)], "compressors": Zlib(1)}
+            with xr.open_dataset(netcdf, chunks=None) as opened:
+                opened.drop_encoding().to_zarr(path, zarr_format=2, encoding={"t": packed}, mode="w")
+            return path
         case "records":
             return write_netcdf(
                 path, {"t": values[: samples // 2], "u": values[samples // 2 :]}, kind="NETCDF3_64BIT_OFFSET"
@@ -65,7 +73,7 @@ def write(path: Path, kind: str, samples: int = 64) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/status")
-@pytest.mark.parametrize("kind", ["deflated", "packed", "slow", "contiguous", "records", "GRIB"])
+@pytest.mark.parametrize("kind", ["deflated", "packed", "slow", "contiguous", "records", "GRIB", "Zarr"])
 def test_a_process_grows_by_no_more_than_the_memory_it_was_given(tmp_path: Path, kind: str) -> None:
     """Less than the data set, in whatever way its values are stored."""
     source, memory = write(tmp_path / "source", kind), (20 if kind == "GRIB" else 80) * MIB

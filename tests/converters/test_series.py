@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,17 +17,19 @@ import xarray as xr
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numcodecs import BZ2
 
 import maelio
 from maelio.cli import main
 from maelio.codecs import CODECS
-from maelio.converters import layout, slabs, storage
+from maelio.converters import layout, slabs
 from maelio.converters.compare import compare
 from maelio.converters.convert import Progress, convert, convert_part, plan_conversion
 from maelio.converters.options import Options
 from maelio.converters.share import Share
 from maelio.converters.verify import verify
 from maelio.errors import BadData, BadRequest, NotFound
+from maelio.packed import Packed
 from maelio.store import open_store, unfinished
 from tests.converters.grib_files import cube, write_grib
 from tests.converters.memory import traced_peak
@@ -128,13 +131,13 @@ def test_each_source_chunk_is_decoded_once(
 ) -> None:
     """Also those that hold steps of two slabs."""
     decoded = []
-    decode = storage._decode
+    decode = Packed.decode
 
-    def counted(fd: int, *rest: Any) -> Any:
-        decoded.append((os.readlink(f"/proc/self/fd/{fd}"), rest[1]))
-        return decode(fd, *rest)
+    def counted(packed: Packed, out: Any) -> None:
+        decoded.append((os.readlink(f"/proc/self/fd/{packed.fd}"), packed.offset))
+        decode(packed, out)
 
-    monkeypatch.setattr(storage, "_decode", counted)
+    monkeypatch.setattr(Packed, "decode", counted)
     convert(sources, tmp_path / "s.zarr", MANY)
     assert len(decoded) == len(set(decoded)) == (3 + 3 + 2) * 3 * 2
 
@@ -346,16 +349,45 @@ def test_messages_are_joined_along_time(tmp_path: Path) -> None:
     assert compare(plain.path, store.path) == []
 
 
-def test_zarr_sources_are_read_in_whole_chunks(tmp_path: Path, sources: list[Path]) -> None:
-    """What a library decodes as a whole is asked for once."""
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        {"zarr_format": 2, "encoding": {"t": {"chunks": (6, 5, 4, 3)}}},
+        {"zarr_format": 3, "encoding": {"t": {"chunks": (3, 2, 4, 3), "shards": (6, 4, 4, 6)}}},
+        {"zarr_format": 2, "encoding": {"t": {"chunks": (6, 5, 4, 3), "compressors": BZ2()}}},
+    ],
+    ids=["version 2", "shards", "by zarr-python"],
+)
+def test_zarr_sources_become_series(
+    tmp_path: Path, sources: list[Path], monkeypatch: pytest.MonkeyPatch, encoding: dict[str, Any]
+) -> None:
+    """Each chunk is decoded once, by whomever; one that is not there is the fill value in every series."""
     whole = opened(sources)
     whole.time.encoding.clear()
-    whole.to_zarr(tmp_path / "a.zarr", encoding={"t": {"chunks": (6, 5, 4, 3)}}, zarr_format=2)
-    plan = plan_conversion([tmp_path / "a.zarr"], tmp_path / "s", Options(samples="latitude,x"))
-    assert plan.series["fields"].longest_chunk == 6
-    store = convert([tmp_path / "a.zarr"], tmp_path / "s.zarr", plan.options)
-    with xr.open_dataset(store.path, engine="maelio") as found:
-        np.testing.assert_array_equal(found.t.values, whole.t.values)
+    whole.to_zarr(tmp_path / "a.zarr", consolidated=False, **encoding)
+    chunk = "c/1/0/0/0" if encoding["zarr_format"] == 3 else "1.0.0.0"
+    (tmp_path / "a.zarr" / "t" / chunk).unlink()
+    options = replace(MANY, memory=12_000)
+    plan = plan_conversion([tmp_path / "a.zarr"], tmp_path / "s", options)
+    assert len(plan.series["fields"].slabs) > 1
+    decoded = []
+    decode = Packed.decode
+
+    def counted(packed: Packed, out: Any) -> None:
+        decoded.append(packed.name)
+        decode(packed, out)
+
+    monkeypatch.setattr(Packed, "decode", counted)
+    store = convert([tmp_path / "a.zarr"], tmp_path / "s.zarr", options)
+    assert len(decoded) == len(set(decoded))
+    assert bool(plan.slow()) == (not decoded)
+    with (
+        xr.open_dataset(store.path, engine="maelio") as found,
+        xr.open_zarr(tmp_path / "a.zarr", consolidated=False) as expected,
+    ):
+        assert expected.t.isnull().any()
+        np.testing.assert_array_equal(found.t.values, expected.t.values)
 
 
 def test_files_that_do_not_follow_in_time_are_joined_along_their_samples(tmp_path: Path) -> None:
