@@ -57,7 +57,12 @@ $(READY): pyproject.toml constraints.txt
 	echo "maelio: no Python 3.11 or newer found; on Debian: apt-get install python3 python3-venv" >&2; exit 1
 
 .venv-peers/%/.installed: benchmarks/peers/environments/%.txt
-	@echo "Installing into .venv-peers/$*"
-	@$(BIN)/python -m venv --clear .venv-peers/$*
-	@.venv-peers/$*/bin/python -m pip install --quiet -r $<
-	@touch $@
+	@wanted=$$(sed -n 's/^# python 3\.//p' $<); \
+	for python in $(BIN)/python $(PYTHON) python3.14 python3.13 python3.12; do \
+	  "$$python" -c "import sys, venv; sys.exit(sys.version_info < (3, $${wanted:-11}))" 2>/dev/null || continue; \
+	  echo "Installing into .venv-peers/$*"; \
+	  "$$python" -m venv --clear .venv-peers/$* || exit 1; \
+	  .venv-peers/$*/bin/python -m pip install --quiet -r $< || exit 1; \
+	  touch $@; exit 0; \
+	done; \
+	echo "maelio: no Python 3.$$wanted or newer for .venv-peers/$*, which is left out"

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Self
 
+from maelio.benchmarks.peers.processes import resident, tree
 from maelio.errors import InvalidMeasurement
 
 _SAMPLED_EVERY_S = 0.02
@@ -88,30 +89,9 @@ class _Watched:
 
     def _watch(self) -> None:
         while not self._ended.wait(_SAMPLED_EVERY_S):
-            held = [_resident(pid) for pid in _tree(self._pid)]
+            held = [resident(pid) for pid in tree(self._pid)]
             self.peak_bytes = max(self.peak_bytes, *(peak for _, peak in held), 0)
             self.tree_bytes = max(self.tree_bytes, sum(now for now, _ in held), self.peak_bytes)
-
-
-def _tree(pid: int) -> list[int]:
-    """A process and its descendants. Source: proc_pid_task(5)."""
-    try:
-        lists = [(task / "children").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
-    except OSError:  # it has just ended
-        return []
-    children = [int(child) for found in lists for child in found.split()]
-    return [pid, *(member for child in children for member in _tree(child))]
-
-
-def _resident(pid: int) -> tuple[int, int]:
-    """Bytes in memory now, and the most there were. Source: proc_pid_status(5)."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:  # it has just ended
-        return 0, 0
-    fields = dict(line.split(":", 1) for line in status.splitlines())
-    now, most = (int(fields.get(name, "0 kB").split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
-    return now, most
 
 
 def interleave(

@@ -71,11 +71,7 @@ class Arm:
 
     def absent(self, environments: Path) -> str | None:
         """What is not installed, and how to get it; None: all is there."""
-        if self.environment:
-            there = (environments / self.environment / "bin" / "python").exists()
-            return None if there else f"no {environments / self.environment}; `make peers` makes it"
-        missing = [name for name in self.needs if not _installed(name)]
-        return f"no module {', '.join(missing)}; pip install 'maelio[peers]'" if missing else None
+        return missing(self.environment, self.needs, environments)
 
     def command(self, environments: Path, target: Path, sources: Sequence[Path]) -> list[str]:
         how = [sys.executable, "-m", f"{__package__}.tools.{self.script}"]
@@ -119,6 +115,15 @@ class Task:
                         raise InvalidMeasurement(
                             f"{name} does not hold the values of the sources: {wanted[0]}"
                         )
+
+
+def missing(environment: str | None, needs: Sequence[str], environments: Path) -> str | None:
+    """Of an environment in `environments`, or of the modules `needs` in maelio's own; None: all is there."""
+    if environment:
+        there = (environments / environment / "bin" / "python").exists()
+        return None if there else f"no {environments / environment}; `make peers` makes it"
+    absent = [name for name in needs if not _installed(name)]
+    return f"no module {', '.join(absent)}; pip install 'maelio[peers]'" if absent else None
 
 
 def _installed(module: str) -> bool:

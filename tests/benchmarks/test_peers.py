@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import zarr
 
-from maelio.benchmarks.peers import stream, task_fields
+from maelio.benchmarks.peers import task_fields
 from maelio.benchmarks.peers.convert import TASKS, main
 from maelio.benchmarks.peers.rounds import Cost, rows, run
 from maelio.benchmarks.peers.task import Task, make, same
@@ -89,14 +89,6 @@ def test_a_folder_with_another_data_set_is_refused(fields: Task, folder: Path) -
     with pytest.raises(BadRequest, match=r"source holds something else than Columns\(files=2"):
         make(folder / "source", TASKS["columns"]("tiny").work)
     assert make(folder / "source", fields.work) == fields.work.paths(folder / "source")
-
-
-def test_all_streams_deliver_the_same_samples(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In the same order, or there is no table."""
-    assert stream.main([str(folder), "--rounds", "1"]) == 0
-    printed = capsys.readouterr().out
-    assert "8 samples of 1.7 KiB" in printed
-    assert len(re.findall(r"x$", printed, re.MULTILINE)) == 5
 
 
 def test_ratios_are_of_medians_to_the_arm_that_does_the_same() -> None:
