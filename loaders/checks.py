@@ -27,7 +27,7 @@ def is_checked(verify: Verify, chunk: int, epoch: int) -> bool:
 def choose_verify(store: Store, arrays: Iterable[str], wanted: Verify | None) -> Verify:
     """What is `wanted` for these `arrays`; None: `sample`, where the store has checksums of chunks.
 
-    Raises BadRequest: an unknown choice, or the store, of an earlier maelio, has no such checksums.
+    Raises BadRequest: an unknown choice, or there are no such checksums: an earlier maelio wrote the store, or it is none.
     """
     there = all(store.contents.stacks[name].table for name in arrays)
     if wanted is None:
@@ -36,7 +36,6 @@ def choose_verify(store: Store, arrays: Iterable[str], wanted: Verify | None) ->
         raise BadRequest(f"verify={wanted!r}; wanted 'never', 'sample' or 'always'")
     if wanted != "never" and not there:
         raise BadRequest(
-            f"verify={wanted!r}: {store.path} has no checksums of chunks, maelio {store.contents.version} wrote none; "
-            "convert again, or take 'never'"
+            f"verify={wanted!r}: {store.path} has no checksums of chunks; convert it with this maelio, or take 'never'"
         )
     return wanted

@@ -143,7 +143,9 @@ def test_never_looks_at_no_checksum(tmp_path: Path) -> None:
 def test_a_store_without_checksums_cannot_be_compared(tmp_path: Path, verify: Any) -> None:
     """It says so in one line, and streams without being asked for more."""
     path = write_store(tmp_path, {"fields": values()}, table=False)
-    with pytest.raises(BadRequest, match=f"verify='{verify}': {path} has no checksums .* convert again"):
+    with pytest.raises(
+        BadRequest, match=f"verify='{verify}': {path} has no checksums of chunks; convert it with this maelio"
+    ):
         maelio.stream(path, batch_size=2, verify=verify)
     assert maelio.stream(path, batch_size=2).verify == "never"
     assert len(list(maelio.stream(path, batch_size=2))) == 7
