@@ -9,6 +9,7 @@ The first line of each names the plan; a line that was cut off in the middle is 
 file no longer has the size and checksum it was committed with.
 """
 
+import base64
 import errno
 import fcntl
 import json
@@ -22,7 +23,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import google_crc32c
+from crc32c import crc32c
 
 from maelio.converters.moments import Moments
 from maelio.converters.plan import Plan
@@ -57,6 +58,7 @@ class Journal:
             "file": done.file.model_dump(),
             "index": done.index and done.index.model_dump(),
             "moments": [part.to_json() for part in done.moments],
+            "chunks": base64.b64encode(done.chunks).decode(),
         }
         with self._lock:
             _append(self._fd, entry)
@@ -224,7 +226,7 @@ def file_checksum(path: Path) -> Shard:
     checksum, size = 0, 0
     with open(path, "rb", buffering=0) as file:
         while part := file.read(_READ):
-            checksum = google_crc32c.extend(checksum, part)
+            checksum = crc32c(part, checksum)
             size += len(part)
     return Shard(bytes=size, crc32c=f"{checksum:08x}")
 
@@ -259,6 +261,7 @@ def _done(entry: Entry) -> Done:
         file=Shard.model_validate(entry["file"]),
         index=Shard.model_validate(entry["index"]) if entry["index"] else None,
         moments=tuple(Moments.from_json(part) for part in entry["moments"]),
+        chunks=base64.b64decode(entry["chunks"]),
     )
 
 

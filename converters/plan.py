@@ -29,6 +29,7 @@ from maelio.files import show_bytes
 from maelio.store import StackedArray
 
 _HEADERS = 8192  # of compressed chunks, at most
+_JOURNAL = 2  # what is told of a region that is done: a conversion that tells less is not gone on with
 _HOLES = 1.5  # malloc keeps what is freed in pieces that the next request may not fit: 1.3 to 1.45 observed
 
 
@@ -189,6 +190,7 @@ class Plan:
             "reduce": sorted(map(repr, self.options.reduce.items())),
             "bounds": sorted(map(repr, self.options.max_error.items())),
             "arrays": [[repr(array)] for array in self.arrays],
+            "journal": _JOURNAL,
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 import zarr.storage
+from crc32c import crc32c
 from pydantic import JsonValue
 from zarr.errors import UnstableSpecificationWarning
 
@@ -21,7 +22,16 @@ from maelio.converters.region import Done
 from maelio.converters.samples import Samples
 from maelio.converters.source import PACKING, Reduced, Variable, plain_variable
 from maelio.files import write_atomically
-from maelio.store import COORDINATES, Contents, SourceFile, SourceVariable, Stack, StackedArray, root_files
+from maelio.store import (
+    COORDINATES,
+    Contents,
+    Shard,
+    SourceFile,
+    SourceVariable,
+    Stack,
+    StackedArray,
+    root_files,
+)
 
 
 def publish(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done], folder: Path) -> None:
@@ -40,6 +50,8 @@ def publish(plan: Plan, carried: Mapping[str, xr.Variable], done: Sequence[Done]
     if plan.options.format == "zarr":
         for name, metadata in stacked.items():
             write_atomically(folder / name / "zarr.json", json.dumps(metadata, indent=1).encode())
+    for array in plan.arrays:
+        write_atomically(folder / array.table_key, _table(array, done))
     known, attributes = contents(plan, carried, done), natural(plan.sources[0].attributes)
     for key, content in root_files(known, attributes, stacked, carried_arrays).items():
         write_atomically(folder / key, content)
@@ -113,8 +125,18 @@ def _carried(variable: Variable) -> SourceVariable:
     )
 
 
+def _parts(array: StackedArray, done: Sequence[Done]) -> list[Done]:
+    """Those of the array, in the order of its shards."""
+    return sorted((part for part in done if part.array == array.name), key=lambda part: part.shard)
+
+
+def _table(array: StackedArray, done: Sequence[Done]) -> bytes:
+    """The file of `maelio.chunktable`."""
+    return b"".join(part.chunks for part in _parts(array, done))
+
+
 def _stack(plan: Plan, array: StackedArray, done: Sequence[Done]) -> Stack:
-    parts = sorted((part for part in done if part.array == array.name), key=lambda part: part.shard)
+    parts, table = _parts(array, done), _table(array, done)
     level = plan.levels[array.name]
     levels = array.shape[array.dimensions.index(level)] if level else 1
     return Stack(
@@ -125,6 +147,7 @@ def _stack(plan: Plan, array: StackedArray, done: Sequence[Done]) -> Stack:
         },
         shards=tuple(part.file for part in parts),
         indexes=tuple(part.index for part in parts if part.index),
+        table=Shard(bytes=len(table), crc32c=f"{crc32c(table):08x}"),
     )
 
 

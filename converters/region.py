@@ -26,13 +26,17 @@ class Stopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A committed region: what its file must be, and its index beside it; the moments of its variables in order."""
+    """A committed region: what its file must be, and its index beside it; the moments of its variables in order.
+
+    `chunks` are its entries of the chunk table.
+    """
 
     array: str
     shard: int
     file: Shard
     index: Shard | None
     moments: tuple[Moments, ...]
+    chunks: bytes
 
 
 class Stop(Protocol):
@@ -89,8 +93,8 @@ def _finish(
     found = examine(region, sources, block, level)
     if stop.is_set():
         raise Stopped
-    file, index = write_shard(region.array, region.shard, block, folder)
-    return Done(region.array.name, region.shard, file, index, found)
+    file, index, chunks = write_shard(region.array, region.shard, block, folder)
+    return Done(region.array.name, region.shard, file, index, found, chunks)
 
 
 def examine(

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-import google_crc32c
+from crc32c import crc32c
 from fsspec import AbstractFileSystem
 from fsspec.asyn import AsyncFileSystem, get_loop
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
@@ -240,7 +240,7 @@ async def _fetch_metadata(thing: _Thing, folder: Path) -> Located:
     local.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         write_atomically(local / name, content)
-    checksum = google_crc32c.value(b"".join(contents.values()))
+    checksum = crc32c(b"".join(contents.values()))
     return Located(local, replace(thing.origin, etag=f"crc32c:{checksum:08x}"))
 
 

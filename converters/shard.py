@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
+from crc32c import crc32c
 from numpy.typing import NDArray
 
+from maelio.chunktable import entries
 from maelio.converters import tar, tfrecord
 from maelio.converters.chunks import Chunk, chunks
 from maelio.store import ABSENT, Shard, StackedArray, pack_index
@@ -17,28 +18,30 @@ _ALIGNED = 64 * 2**10  # uncompressed chunks from this size on start on a page, 
 
 def write_shard(
     array: StackedArray, number: int, block: NDArray[Any], folder: Path
-) -> tuple[Shard, Shard | None]:
+) -> tuple[Shard, Shard | None, bytes]:
     """Encode `block` (sample, variable, *rest) chunk by chunk into the file of shard `number` below `folder`.
 
-    What the shard is, and what its index is where that is a file of its own.
+    What the shard is, what its index is where that is a file of its own, and its entries of the chunk table.
     """
     path = folder / array.shard_key(number)
     path.parent.mkdir(parents=True, exist_ok=True)
     index = np.full((array.chunks_per_shard, 2), ABSENT)
+    checksums = np.zeros(array.chunks_per_shard, np.uint32)
     position, checksum = 0, 0
     with open(path, "wb", buffering=2**16) as file:
         for place, chunk in enumerate(chunks(array, number, block)):
             encoded = array.codec.encode(chunk.values)
             before, after = _around(chunk, encoded, position)
             index[place] = position + len(before), len(encoded)
+            checksums[place] = crc32c(encoded)
             for part in (before, encoded, after):
                 file.write(part)
-                checksum = google_crc32c.extend(checksum, part)
+                checksum = crc32c(part, checksum)
             position += len(before) + len(encoded) + len(after)
         tail = _end(array, index)
         file.write(tail)
-    shard = Shard(bytes=position + len(tail), crc32c=f"{google_crc32c.extend(checksum, tail):08x}")
-    return shard, _write_index(array, number, index, folder)
+    shard = Shard(bytes=position + len(tail), crc32c=f"{crc32c(tail, checksum):08x}")
+    return shard, _write_index(array, number, index, folder), entries(index, checksums)
 
 
 def _around(chunk: Chunk, encoded: bytes, position: int) -> tuple[bytes, bytes]:
@@ -77,4 +80,4 @@ def _write_index(array: StackedArray, number: int, index: NDArray[np.uint64], fo
         return None
     stored = pack_index(index)
     (folder / key).write_bytes(stored)
-    return Shard(bytes=len(stored), crc32c=f"{google_crc32c.value(stored):08x}")
+    return Shard(bytes=len(stored), crc32c=f"{crc32c(stored):08x}")

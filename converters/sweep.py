@@ -1,6 +1,6 @@
 """Carry out a plan whose samples are series: one pass over the sources, every slab appended to every shard.
 
-    slabs.jsonl     a line a slab: bytes of each chunk, and the CRC-32C of each shard up to there
+    slabs.jsonl     a line a slab: bytes and CRC-32C of each chunk, and the CRC-32C of each shard up to there
 
 A line is written when all that it tells of stands in the shards, and where a chunk lies follows from the lengths
 before it. So a conversion that was killed goes on behind the last line whose checksums the shards still have. When
@@ -18,10 +18,11 @@ from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
-import google_crc32c
 import numpy as np
+from crc32c import crc32c
 from numpy.typing import NDArray
 
+from maelio.chunktable import entries
 from maelio.converters.journal import Journal
 from maelio.converters.moments import Moments, join, moments, nothing
 from maelio.converters.plan import Plan
@@ -40,19 +41,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Added:
-    """What a slab added to one shard: bytes of its chunks, the shard's CRC-32C so far, moments of its variables."""
+    """What a slab added to one shard: bytes and CRC-32C of its chunks, the shard's so far, moments of its variables."""
 
     lengths: list[int]
+    checksums: list[int]
     crc32c: int
     moments: tuple[Moments, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """A slab that stands in all shards. By shard: `lengths` of the chunks that it added, `crc32c` so far."""
+    """A slab that stands in all shards. By shard: `lengths` and `checksums` of the chunks that it added, `crc32c` so far."""
 
     slab: Slab
     lengths: list[list[int]]
+    checksums: list[list[int]]
     crc32c: list[int]
     moments: tuple[Moments, ...]
 
@@ -62,6 +65,7 @@ class Entry:
             "piece": self.slab.piece,
             "slab": self.slab.number,
             "lengths": self.lengths,
+            "checksums": self.checksums,
             "crc32c": self.crc32c,
             "moments": [each.to_json() for each in self.moments],
         }
@@ -72,7 +76,7 @@ class Entry:
         known = json.loads(line)
         found = tuple(Moments.from_json(each) for each in known["moments"])
         slab = Slab(known["array"], known["piece"], known["slab"])
-        return cls(slab, known["lengths"], known["crc32c"], found)
+        return cls(slab, known["lengths"], known["checksums"], known["crc32c"], found)
 
 
 class Shards:
@@ -85,15 +89,17 @@ class Shards:
         self.ends = [0] * array.shards
         self.crc32c = [0] * array.shards
         self.index = np.full((array.shards, array.chunks_per_shard, 2), ABSENT)
+        self.checksums = np.zeros((array.shards, array.chunks_per_shard), np.uint32)
         self.moments: list[list[Moments]] = [[] for _ in array.variables]
 
     def add(self, entry: Entry) -> None:
         slab, array = entry.slab, self.array
         for shard, lengths in enumerate(entry.lengths):
-            for block, length in enumerate(lengths):
+            for block, (length, checksum) in enumerate(zip(lengths, entry.checksums[shard], strict=True)):
                 self.ends[shard] += padding(array, self.ends[shard])
                 place = (block * array.pieces + slab.piece) * array.cuts + slab.number
                 self.index[shard, place] = self.ends[shard], length
+                self.checksums[shard, place] = checksum
                 self.ends[shard] += length
         self.crc32c = list(entry.crc32c)
         for number, found in enumerate(entry.moments, slab.piece * array.chunk[1]):
@@ -112,7 +118,7 @@ class Shards:
             file.seek(self.ends[shard])
             file.write(index)
             file.truncate()
-        checksum = google_crc32c.extend(self.crc32c[shard], index)
+        checksum = crc32c(index, self.crc32c[shard])
         return Shard(bytes=self.ends[shard] + len(index), crc32c=f"{checksum:08x}")
 
 
@@ -162,7 +168,8 @@ def _finished(plan: Plan, shards: Shards, pool: ThreadPoolExecutor) -> Iterator[
     none = tuple(nothing(levels) for _ in array.variables)
     files = _all(pool, (partial(shards.finish, shard) for shard in range(array.shards)))
     for shard, file in enumerate(files):
-        yield Done(array.name, shard, file, None, none if shard else whole)
+        chunks = entries(shards.index[shard], shards.checksums[shard])
+        yield Done(array.name, shard, file, None, none if shard else whole, chunks)
 
 
 class _Pass:
@@ -194,6 +201,7 @@ class _Pass:
         return Entry(
             slab,
             [each.lengths for each in added],
+            [each.checksums for each in added],
             [each.crc32c for each in added],
             tuple(join(parts, levels) for parts in zip(*(each.moments for each in added), strict=True)),
         )
@@ -235,6 +243,7 @@ class _Pass:
         levels = array.shape[array.dimensions.index(level)] if level else 1
         tile = np.empty(array.chunk_shape, array.dtype)
         lengths: list[int] = []
+        checksums: list[int] = []
         found = [nothing(levels) for _ in variables]
         end, checksum = shards.ends[shard], shards.crc32c[shard]
         rows = array.rows_of(shard)
@@ -255,10 +264,11 @@ class _Pass:
                 before = bytes(padding(array, end))
                 file.write(before)
                 file.write(encoded)
-                checksum = google_crc32c.extend(google_crc32c.extend(checksum, before), encoded)
+                checksum = crc32c(encoded, crc32c(before, checksum))
                 end += len(before) + len(encoded)
                 lengths.append(len(encoded))
-        return Added(lengths, checksum, tuple(found))
+                checksums.append(crc32c(encoded))
+        return Added(lengths, checksums, checksum, tuple(found))
 
     def _keep_waiting(self, series: Series, slab: Slab, held: NDArray[Any]) -> None:
         """What was read beyond the slab begins the next one."""
@@ -332,7 +342,7 @@ def _intact_in(entries: Sequence[Entry], array: StackedArray, path: Path, shard:
                     end += padding(array, end) + length
                 left = end - start
                 while left and (part := file.read(min(left, _READ))):
-                    checksum, left = google_crc32c.extend(checksum, part), left - len(part)
+                    checksum, left = crc32c(part, checksum), left - len(part)
                 if left or checksum != entry.crc32c[shard]:
                     return number
     except FileNotFoundError:

@@ -13,7 +13,7 @@ Source: TensorFlow, `tensorflow/core/lib/io/record_writer.h` (framing, masked CR
 
 from collections.abc import Iterable
 
-import google_crc32c
+from crc32c import crc32c
 
 from maelio.converters.chunks import Chunk
 
@@ -35,13 +35,13 @@ def around(chunk: Chunk, encoded: bytes) -> tuple[bytes, bytes]:
         len(encoded),
     )
     length = (len(front) + len(encoded)).to_bytes(8, "little")
-    data_crc = google_crc32c.extend(google_crc32c.value(front), encoded)
-    return length + masked(google_crc32c.value(length)) + front, masked(data_crc)
+    data_crc = crc32c(encoded, crc32c(front))
+    return length + masked(crc32c(length)) + front, masked(data_crc)
 
 
-def masked(crc32c: int) -> bytes:
+def masked(checksum: int) -> bytes:
     """So that the checksum of data that hold checksums stays a good one."""
-    return (((crc32c >> 15 | crc32c << 17) + 0xA282EAD8) & 0xFFFFFFFF).to_bytes(4, "little")
+    return (((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF).to_bytes(4, "little")
 
 
 def example(features: dict[str, Iterable[int] | Iterable[bytes]], last: str, nbytes: int) -> bytes:

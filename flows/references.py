@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import google_crc32c
+from crc32c import crc32c
 
 from maelio.converters.options import Options
 from maelio.errors import BadData, NotFound
@@ -19,7 +19,7 @@ def reference_to(path: Path) -> Reference:
     try:
         with open(path, "rb") as file:
             while block := file.read(BLOCK):
-                checksum = google_crc32c.extend(checksum, block)
+                checksum = crc32c(block, checksum)
     except FileNotFoundError:
         raise NotFound(f"{path}: no such file") from None
     return Reference(uri=str(path), digest=f"crc32c:{checksum:08x}")

@@ -1,7 +1,6 @@
 """Rows of an array that was never converted, read by whoever opened it."""
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -10,10 +9,12 @@ from numpy.typing import NDArray
 
 from maelio.errors import BadData
 from maelio.foreign import Foreign
+from maelio.loaders.checks import Verify
 from maelio.loaders.parts import Part, Piece
 from maelio.loaders.scratch import Scratch
 from maelio.loaders.shardfile import Patience, Stopped
 from maelio.loaders.shards import Rows, Shards, _Reading
+from maelio.loaders.stagedshards import Bring
 from maelio.store import StackedArray, Store
 
 Array = NDArray[Any]
@@ -27,12 +28,18 @@ def open_rows(
     parts: Sequence[Part],
     cached_blocks: int,
     patience: Patience,
-    bring: Callable[[int, threading.Event], None] | None = None,
+    verify: Verify,
+    bring: Bring | None = None,
 ) -> Rows:
-    """The reader of the array `name`; `bring` waits until a shard of a store is there. Raises BadData, NotPermitted: its files are not what they should be."""
+    """The reader of the array `name`; `bring` waits until a shard of a store is there.
+
+    Raises BadData, NotPermitted: its files are not what they should be.
+    """
     if isinstance(store, Foreign):
         return InPlace(store, name, parts, cached_blocks, patience)
-    return Shards(store, name, parts=parts, cached_chunks=cached_blocks, patience=patience, bring=bring)
+    return Shards(
+        store, name, parts=parts, cached_chunks=cached_blocks, patience=patience, verify=verify, bring=bring
+    )
 
 
 def rows_together(store: Store, array: StackedArray) -> int:

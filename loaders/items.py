@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from maelio.errors import BadRequest
 from maelio.loaders.parts import Part, Runs, runs_of
+from maelio.loaders.tiles import Tiles
 from maelio.store import StackedArray, Store
 
-Crop = Mapping[str, slice | int]
+Crop = Mapping[str, slice | int | Tiles]
 Levels = Sequence[float] | slice
 
 
@@ -101,7 +102,7 @@ def choose(
     """The tensors of a batch. A role without a name gives every array a tensor of the array's name.
 
     `levels` are values of the vertical coordinate, or a slice of positions. `crop` has by dimension a slice
-    of positions, or the size of a window that is drawn for every sample.
+    of positions, the size of a window that is drawn for every sample, or tiles.
 
     Raises BadRequest: there is no such variable, level or dimension, or a window is larger than its axis.
     """
@@ -177,7 +178,8 @@ def _parts(store: Store, levels: Levels | None, crop: Crop) -> dict[str, Part]:
                 if isinstance(window, slice):
                     runs[axis] = _positions(window, size, f"crop: {dimension}={window}")
                 else:
-                    drawn[axis] = _drawn(window, size, dimension)
+                    width = window.size if isinstance(window, Tiles) else window
+                    drawn[axis] = _drawn(width, size, dimension)
         parts[name] = Part(array, tuple(runs), drawn)
     return parts
 

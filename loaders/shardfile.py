@@ -1,4 +1,4 @@
-"""One shard file, open for reading: its index, and its bytes by offset.
+"""One shard file, open for reading: its bytes by offset.
 
 Bytes that need no decoding are read straight to where they are wanted, a quarter cheaper where the chunk
 begins on a page of the file. Compressed bytes are looked at in place, in a mapping of the file: to copy them
@@ -51,25 +51,15 @@ class Stopped(Exception):
 
 
 class ShardFile:
-    """A shard of `nbytes` bytes and `chunks` inner chunks. It ends with their index, or that is the file `beside`.
-
-    `index`: shape (chunk, 2), int64: offset and length in bytes, -1 twice where the chunk is absent.
-    With `mapped`, `fetch` looks into the page cache; else it copies.
+    """A shard of `nbytes` bytes. With `mapped`, `fetch` looks into the page cache; else it copies.
 
     Raises:
-        BadData: the file is missing, cut short, or its index is damaged.
+        BadData: the file is missing, or has not that size.
         NotPermitted: it may not be read.
     """
 
     def __init__(
-        self,
-        path: Path,
-        *,
-        chunks: int,
-        nbytes: int,
-        mapped: bool,
-        beside: Path | None = None,
-        patience: Patience = PATIENCE,
+        self, path: Path, *, nbytes: int, mapped: bool = False, patience: Patience = PATIENCE
     ) -> None:
         self.path = path
         self._nbytes = nbytes
@@ -79,7 +69,6 @@ class ShardFile:
         found = os.fstat(self._descriptor).st_size
         if found != nbytes:
             raise BadData(f"{path} has {found} bytes, wanted {nbytes}")
-        self.index = self._read_index(chunks, nbytes) if beside is None else _read(beside, chunks, nbytes)
         self._mapping = _Mapping.of(self._descriptor) if mapped else None
         if self._mapping is not None:
             close()  # a mapping keeps the file open itself
@@ -135,17 +124,6 @@ class ShardFile:
         if found < self._nbytes:
             raise BadData(f"ends at byte {found}, {self._nbytes - found} bytes too early")
 
-    def _read_index(self, chunks: int, nbytes: int) -> NDArray[np.int64]:
-        start = nbytes - index_bytes(chunks)
-        if start < 0:
-            raise BadData(f"{self.path} has {nbytes} bytes, its index alone has {index_bytes(chunks)}")
-        stored = bytearray(index_bytes(chunks))
-        try:
-            self.read_into(start, memoryview(stored))
-            return places(bytes(stored), chunks=chunks, end=start)
-        except BadData as error:
-            raise BadData(f"{self.path}: {error}") from error
-
 
 class _Mapping:
     """A whole file, mapped for reading."""
@@ -173,21 +151,40 @@ class _Mapping:
         return self._view[offset : offset + length]
 
 
-def allow_open_files(count: int) -> None:
-    """Raise the soft limit of open files to the hard one where `count` more come near it."""
+def allow_open_files(count: int) -> int:
+    """How many of `count` files may be open: at most a quarter of the limit, the soft one raised where they need it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and count > soft // 4:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return count if soft == resource.RLIM_INFINITY else max(1, min(count, soft // 4))
 
 
-def _read(index: Path, chunks: int, nbytes: int) -> NDArray[np.int64]:
-    """The index of a shard of `nbytes` bytes, from a file of its own."""
-    descriptor = _open(index)
+def index_within(path: Path, *, chunks: int, nbytes: int, patience: Patience = PATIENCE) -> NDArray[np.int64]:
+    """The index at the end of a shard of `nbytes` bytes and `chunks` inner chunks.
+
+    Shape: (chunk, 2): offset and length in bytes, -1 twice where the chunk is absent. Raises as `ShardFile`;
+    BadData: the index is damaged.
+    """
+    start = nbytes - index_bytes(chunks)
+    if start < 0:
+        raise BadData(f"{path} has {nbytes} bytes, its index alone has {index_bytes(chunks)}")
+    stored = bytearray(index_bytes(chunks))
+    file = ShardFile(path, nbytes=nbytes, patience=patience)
     try:
-        with open(descriptor, "rb") as file:
+        file.read_into(start, memoryview(stored))
+        return places(bytes(stored), chunks=chunks, end=start)
+    except BadData as error:
+        raise BadData(f"{path}: {error}") from error
+
+
+def index_beside(path: Path, *, chunks: int, nbytes: int) -> NDArray[np.int64]:
+    """The same from the file `path` of its own, where `nbytes` are those of the shard."""
+    try:
+        with open(_open(path), "rb") as file:
             return places(file.read(), chunks=chunks, end=nbytes)
     except BadData as error:
-        raise BadData(f"{index}: {error}") from error
+        raise BadData(f"{path}: {error}") from error
 
 
 def _open(path: Path) -> int:

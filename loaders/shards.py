@@ -14,20 +14,22 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from math import ceil, prod
 from typing import Any
 
 import numpy as np
+from crc32c import crc32c
 from numpy.typing import NDArray
 
 from maelio.errors import BadData
 from maelio.ledger import Work
 from maelio.loaders.cache import BlockCache
+from maelio.loaders.checks import Verify, is_checked
 from maelio.loaders.parts import Part, Piece, spans
-from maelio.loaders.shardfile import PATIENCE, Patience, ShardFile, Stopped, allow_open_files
-from maelio.loaders.stagedshards import Opened, StagedShards
+from maelio.loaders.shardfile import PATIENCE, Patience, ShardFile, Stopped
+from maelio.loaders.shardfiles import OPEN_FILES, ShardFiles
+from maelio.loaders.stagedshards import Bring, StagedShards
 from maelio.store import StackedArray, Store
 
 Array = NDArray[Any]
@@ -49,6 +51,21 @@ class Ask:
     finish: Callable[[int, int], None] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where a chunk lies in `file`; `checksum` is its CRC-32C, where it is to be compared."""
+
+    file: ShardFile
+    offset: int
+    length: int
+    checksum: int | None
+
+    def check(self, content: memoryview) -> None:
+        """Raises BadData: these are not the bytes that were written."""
+        if self.checksum is not None and (found := crc32c(content)) != self.checksum:
+            raise BadData(f"checksum {found:08x}, wanted {self.checksum:08x}")
+
+
 class Rows:
     """The reader of one array: what batches ask for, put together from blocks of `rows` rows.
 
@@ -62,16 +79,22 @@ class Rows:
         self._blocks = self._cache(cached_blocks) if rows > 1 else None
 
     def read(
-        self, asks: Sequence[Ask], share: int = 0, shares: int = 1, stop: threading.Event | None = None
+        self,
+        asks: Sequence[Ask],
+        share: int = 0,
+        shares: int = 1,
+        stop: threading.Event | None = None,
+        epoch: int = 0,
     ) -> Work:
         """Do one of `shares` equal shares of what is asked of every part, and tell what it took.
 
         Raises:
             IndexError: a row lies outside the array.
-            BadData: a chunk cannot be read or decoded; names the shard, the chunk, its rows and its byte.
+            BadData: a chunk cannot be read or decoded, or has not its checksum; names the shard, the chunk, its
+                rows and its byte.
             Stopped: `stop` was set meanwhile.
         """
-        reading = _Reading() if stop is None else _Reading(stop)
+        reading = _Reading(threading.Event() if stop is None else stop, epoch)
         for ask in asks:
             outside = (ask.rows < 0) | (ask.rows >= self.array.samples)
             if outside.any():
@@ -138,14 +161,15 @@ class Rows:
 
 
 class Shards(Rows):
-    """The reader of the array `name`. Opens every shard once; several threads may read at the same time.
+    """The reader of the array `name`. Several threads may read at the same time.
 
     `parts` of its rows can be asked for; all of the row by default. `cached_chunks` decoded chunks are held
-    where a chunk has many rows. With `bring`, which waits until a shard is there, each is opened when it is needed.
+    where a chunk has many rows, and `open_files` shards open. `verify` says which chunks are compared with their
+    checksum; without checksums, none. With `bring`, which waits until a shard is there, each is opened when it has come.
 
     Raises:
-        BadData: a shard is missing, not as long as the store says, or its index is damaged.
-        NotPermitted: a shard may not be read.
+        BadData: a shard is missing, not as long as the store says, or the places of its chunks are damaged.
+        NotPermitted: those may not be read.
     """
 
     def __init__(
@@ -156,42 +180,33 @@ class Shards(Rows):
         parts: Sequence[Part] | None = None,
         cached_chunks: int = 1,
         patience: Patience = PATIENCE,
-        bring: Callable[[int, threading.Event], None] | None = None,
+        verify: Verify = "never",
+        open_files: int = OPEN_FILES,
+        bring: Bring | None = None,
     ) -> None:
         array = store.arrays[name]
         parts = [Part.whole(array)] if parts is None else list(parts)
         super().__init__(array, parts, array.rows_per_chunk, cached_chunks)
         self._raw = self.array.codec.name == "none"
-        self._chunk_rows_per_file = array.rows_per_shard // array.rows_per_chunk
-        self._staged = None if bring is None else StagedShards(bring, partial(self._open, store, patience))
-        if self._staged is None:
-            self._opened = self._open_all(store, patience)
+        self._staged = (
+            None
+            if bring is None
+            else StagedShards(store, name, mapped=not self._raw, patience=patience, bring=bring)
+        )
+        self._files = self._staged or ShardFiles(
+            store, name, mapped=not self._raw, patience=patience, most=open_files
+        )
+        self._chunk_rows_per_file = self.array.rows_per_shard // self.array.rows_per_chunk
+        of_row = self.array.chunks_per_shard // self._chunk_rows_per_file
+        self._index = self._files.places.reshape(-1, of_row, 2)
+        checksums = self._files.checksums
+        self._checksums = None if checksums is None else checksums.reshape(-1, of_row)
+        self._verify = verify
 
     def forget(self, shard: int) -> None:
         """Close a shard that was brought, once nobody reads it."""
         if self._staged is not None:
             self._staged.forget(shard)
-
-    def _open_all(self, store: Store, patience: Patience) -> list[Opened]:
-        shards = store.contents.stacks[self.array.name].shards
-        if len(shards) != self.array.shards:
-            raise BadData(
-                f"{store.path}: {self.array.name!r} lists {len(shards)} shards, wanted {self.array.shards}"
-            )
-        allow_open_files(len(shards))
-        return [self._open(store, patience, number) for number in range(len(shards))]
-
-    def _open(self, store: Store, patience: Patience, number: int) -> Opened:
-        """A shard, and its index by chunk row. Shape: (chunk row, piece, 2)."""
-        file = ShardFile(
-            store.path / self.array.shard_key(number),
-            chunks=self.array.chunks_per_shard,
-            nbytes=store.contents.stacks[self.array.name].shards[number].bytes,
-            mapped=not self._raw,
-            beside=store.path / key if (key := self.array.index_key(number)) else None,
-            patience=patience,
-        )
-        return file, file.index.reshape(self._chunk_rows_per_file, -1, 2)
 
     def _fill(
         self, number: int, takers: Sequence[tuple[Sequence[Piece], Array]], reading: "_Reading"
@@ -203,33 +218,39 @@ class Shards(Rows):
         for pieces, out in takers:
             for piece in pieces:
                 wanted.setdefault(piece.number, []).append((piece, out))
-        shard, row = divmod(number, self._chunk_rows_per_file)
-        if self._staged is None:
-            file, index = self._opened[shard]
-        else:
-            with reading.fetching():
-                file, index = self._staged.get(shard, reading.stop)
+        file = self._file(number // self._chunk_rows_per_file, reading)
         stored = (self.array.rows_stored(number), *self.array.chunk_shape[1:])
         for piece_number, takes in wanted.items():
-            offset, length = index[row, piece_number].tolist()
+            offset, length = self._index[number, piece_number].tolist()
             if offset < 0:
                 for view, _ in _views(takes, stored[0]):
                     view[...] = self.array.fill_value
                 continue
             try:
-                self._take(file, offset, length, stored, takes, reading)
+                place = Stored(file, offset, length, self._checksum(number, piece_number, reading.epoch))
+                self._take(place, stored, takes, reading)
             except BadData as error:
-                rows = range(number * self.array.rows_per_chunk, (number + 1) * self.array.rows_per_chunk)
-                which = f"row {rows[0]}" if len(rows) == 1 else f"rows {rows[0]} to {rows[-1]}"
                 raise BadData(
-                    f"{file.path}, chunk {number} of array {self.array.name!r} ({which}), at byte {offset}: {error}"
+                    f"{file.path}, {self.array.chunk_name(number)}, at byte {offset}: {error}"
                 ) from error
+
+    def _file(self, shard: int, reading: "_Reading") -> ShardFile:
+        if self._staged is None:
+            return self._files[shard]
+        with reading.fetching():
+            return self._staged.get(shard, reading.stop)
+
+    def _checksum(self, number: int, piece: int, epoch: int) -> int | None:
+        """That of a chunk, where it is to be compared."""
+        if self._checksums is None:
+            return None
+        if not is_checked(self._verify, number * self._checksums.shape[1] + piece, epoch):
+            return None
+        return int(self._checksums[number, piece])
 
     def _take(
         self,
-        file: ShardFile,
-        offset: int,
-        length: int,
+        place: Stored,
         stored: tuple[int, ...],
         takes: Sequence[tuple[Piece, Array]],
         reading: "_Reading",
@@ -237,50 +258,53 @@ class Shards(Rows):
         """Read the inner chunk of shape `stored` once, and hand each of `takes` what it wants of it."""
         chunk = next((view for view in _wholes(takes, stored)), None)
         if chunk is not None:
-            self._load(file, offset, length, chunk, reading)
+            self._load(place, chunk, reading)
             if len(takes) == 1:
                 return
-        elif self._raw and stored[0] == 1:
+        elif self._raw and stored[0] == 1 and (place.checksum is None or self._verify == "sample"):
             chunk = _scratch(stored, self.array.dtype)
-            self._load_spans(file, offset, length, chunk, takes, reading)
+            self._load_spans(place, chunk, takes, reading)
         else:
             chunk = _scratch(stored, self.array.dtype)
-            self._load(file, offset, length, chunk, reading)
+            self._load(place, chunk, reading)
         for view, source in _views(takes, stored[0]):
             if view.ctypes.data != chunk.ctypes.data:
                 view[...] = chunk[(slice(None), *source)]
 
-    def _load(self, file: ShardFile, offset: int, length: int, out: Array, reading: "_Reading") -> None:
+    def _load(self, place: Stored, out: Array, reading: "_Reading") -> None:
         """Fill `out`, C-contiguous, with one inner chunk."""
-        reading.stored_bytes += length
+        reading.stored_bytes += place.length
         if self._raw:
-            if length != out.nbytes:
-                raise BadData(f"holds {length} bytes, wanted {out.nbytes}")
+            if place.length != out.nbytes:
+                raise BadData(f"holds {place.length} bytes, wanted {out.nbytes}")
+            content = out.reshape(-1).view(np.uint8).data
             with reading.fetching():
-                file.read_into(offset, out.reshape(-1).view(np.uint8).data, reading.stop)
+                place.file.read_into(place.offset, content, reading.stop)
+            with reading.decoding():
+                place.check(content)
             return
         with reading.fetching():
-            stored = file.fetch(offset, length, reading.stop)
+            stored = place.file.fetch(place.offset, place.length, reading.stop)
         with reading.decoding():
+            place.check(stored)
             self.array.codec.decode(stored, out)
 
     def _load_spans(
         self,
-        file: ShardFile,
-        offset: int,
-        length: int,
+        place: Stored,
         chunk: Array,
         takes: Sequence[tuple[Piece, Array]],
         reading: "_Reading",
     ) -> None:
         """Fill of `chunk`, one row stored without codec, what is wanted."""
-        if length != chunk.nbytes:
-            raise BadData(f"holds {length} bytes, wanted {chunk.nbytes}")
+        if place.length != chunk.nbytes:
+            raise BadData(f"holds {place.length} bytes, wanted {chunk.nbytes}")
         content, size = chunk.reshape(-1).view(np.uint8).data, chunk.dtype.itemsize
         with reading.fetching():
             for box in (box for piece, _ in takes for box in piece.boxes):
                 for begin, end in spans(box.source, chunk.shape[1:], size):
-                    file.read_into(offset + begin * size, content[begin * size : end * size], reading.stop)
+                    span = content[begin * size : end * size]
+                    place.file.read_into(place.offset + begin * size, span, reading.stop)
                     reading.stored_bytes += (end - begin) * size
 
 
@@ -332,7 +356,8 @@ def _scratch(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 class _Reading:
     """One call: what it does, counted as it goes, and whether to go on."""
 
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: threading.Event
+    epoch: int
     fetch_ns: int = 0
     decode_ns: int = 0
     transform_ns: int = 0

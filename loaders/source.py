@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from maelio.ledger import Work
+from maelio.loaders.checks import Verify
 from maelio.loaders.device import Batch, Copies, Sent, pinned
 from maelio.loaders.inplace import open_rows
 from maelio.loaders.items import Item
@@ -22,6 +23,7 @@ from maelio.loaders.shardfile import Patience
 from maelio.loaders.shards import Ask, Shards, together
 from maelio.loaders.stage import Stage
 from maelio.loaders.staging import Staging
+from maelio.loaders.tiles import Tiling
 from maelio.loaders.values import Finish
 from maelio.store import Store
 
@@ -32,6 +34,7 @@ class Source:
     """Reads batches of at most `samples` samples of `items`; sample i is row ``i + first`` at step 0.
 
     With `staging`, `store` has its metadata alone, and shards come to it from there while `stage` is started.
+    With a `tiling`, sample i is a tile of row ``tiling.rows(i) + first``.
     `finishes` are by the name of the tensor. With `masks`, `NAME.missing` is true where a value is missing.
     """
 
@@ -44,10 +47,12 @@ class Source:
         masks: bool,
         samples: int,
         first: int,
+        tiling: Tiling,
         threads: int,
         depth: int,
         cached_chunks: int,
         patience: Patience,
+        verify: Verify,
         device: torch.device,
         staging: Staging | None = None,
     ) -> None:
@@ -70,11 +75,13 @@ class Source:
                 of_array,
                 cached_chunks,
                 patience,
+                verify,
                 None if self.stage is None else partial(self.stage.bring, name),
             )
             for name, of_array in parts.items()
         }
         self._first = first
+        self._tiling = tiling
         self._finishes = finishes
         self.copies = None if device.type == "cpu" else Copies(device)
         allocate = pinned if device.type == "cuda" else None
@@ -85,13 +92,14 @@ class Source:
 
     def needs(self, batches: Sequence[Numbers]) -> Needs:
         """Which files batches of these samples need."""
-        return needs(self._files, self.items, batches, first=self._first)
+        rows = [self._tiling.rows(samples) for samples in batches]
+        return needs(self._files, self.items, rows, first=self._first)
 
     def load(
         self, samples: Numbers, pool: ThreadPoolExecutor, stop: threading.Event, *, seed: int, epoch: int
     ) -> "Loading":
         """Begin to read a batch, in equal shares by all threads, until `stop` is set."""
-        loading = Loading(self, stop)
+        loading = Loading(self, stop, epoch)
         for item in self.items:
             ask = self._ask(item, samples, seed, epoch, loading.arrays)
             loading.asks.setdefault(item.part.array.name, []).append(ask)
@@ -109,7 +117,7 @@ class Source:
     ) -> Ask:
         """What to read for one tensor, and the memory that becomes it: put into `arrays`."""
         steps = np.array(item.steps)
-        rows = (samples[:, None] + steps + self._first).ravel()
+        rows = (self._tiling.rows(samples)[:, None] + steps + self._first).ravel()
         shape = len(rows), *item.part.shape
         nbytes = len(samples) * item.sample_bytes
         out = self._rings[item.name].take()[:nbytes].view(item.part.array.dtype).reshape(shape)
@@ -122,6 +130,7 @@ class Source:
         corner = None
         if item.part.drawn:
             drawn = corners(samples, seed=seed, epoch=epoch, room=item.part.room)
+            self._tiling.place(item.part, samples, drawn)
             corner = drawn.repeat(len(steps), axis=0)
         finish = self._finishes.get(item.name)
         return Ask(rows, out, corner, None if finish is None else _of_rows(finish, out, mask))
@@ -130,7 +139,7 @@ class Source:
 class Loading:
     """A batch on its way."""
 
-    def __init__(self, source: Source, stop: threading.Event) -> None:
+    def __init__(self, source: Source, stop: threading.Event, epoch: int) -> None:
         self.shares: list[Future[Work]] = []
         self.asks: dict[str, list[Ask]] = {}
         self.arrays: dict[str, NDArray[Any]] = {}
@@ -139,10 +148,11 @@ class Loading:
         self._copies = source.copies
         self._sent: Sent | None = None
         self._stop = stop
+        self._epoch = epoch
 
     def read(self, share: int) -> Work:
         return together(
-            self._shards[name].read(asks, share, self._threads, self._stop)
+            self._shards[name].read(asks, share, self._threads, self._stop, self._epoch)
             for name, asks in self.asks.items()
         )
 

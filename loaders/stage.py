@@ -16,8 +16,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import google_crc32c
 import numpy as np
+from crc32c import crc32c
 
 from maelio.errors import BadData, MaelioError
 from maelio.loaders.needs import NEVER, NOTHING, Files, Needs
@@ -280,7 +280,7 @@ class Stage:
                     partial(self._block, file, done, over), self._patience, over, f" ({stored.what})"
                 )
                 _write(fetching, block, done)
-                checksum, done = google_crc32c.extend(checksum, block), done + len(block)
+                checksum, done = crc32c(block, checksum), done + len(block)
             if f"{checksum:08x}" == stored.crc32c:
                 return self._folder.finish(fetching)
             os.ftruncate(fetching.descriptor, 0)
@@ -306,7 +306,7 @@ def _begun(descriptor: int) -> tuple[int, int]:
     """How much of a file has come, and its checksum."""
     done = checksum = 0
     while block := os.pread(descriptor, BLOCK_BYTES, done):
-        checksum, done = google_crc32c.extend(checksum, block), done + len(block)
+        checksum, done = crc32c(block, checksum), done + len(block)
     return done, checksum
 
 

@@ -4,27 +4,44 @@ import threading
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from maelio.chunktable import read_table
 from maelio.errors import BadData
-from maelio.loaders.shardfile import ShardFile
+from maelio.loaders.shardfile import Patience, ShardFile, index_beside, index_within
+from maelio.store import Store
 
-Opened = tuple[ShardFile, NDArray[np.int64]]
+Bring = Callable[[int, threading.Event], None]
 
 
 class StagedShards:
-    """`bring` waits until the files of a shard are there; `opened` opens them, and reads the index."""
+    """The shards of the array `name`. `bring` waits until the files of one are there.
 
-    def __init__(
-        self, bring: Callable[[int, threading.Event], None], opened: Callable[[int], Opened]
-    ) -> None:
+    `places` and `checksums` as of `ShardFiles`; where the store has no table of chunks, the places in a shard are known
+    once it was got.
+
+    Raises BadData, NotPermitted: the table of the chunks cannot be read.
+    """
+
+    def __init__(self, store: Store, name: str, *, mapped: bool, patience: Patience, bring: Bring) -> None:
+        self._store = store
+        self._array, self._shards = store.arrays[name], store.contents.stacks[name].shards
+        self._mapped = mapped
+        self._patience = patience
         self._bring = bring
-        self._open = opened
-        self._opened: dict[int, Opened] = {}
+        table = read_table(store, name)
+        self._has_table = table is not None
+        shape = len(self._shards), self._array.chunks_per_shard, 2
+        self.places = np.full(shape, -1) if table is None else table.places
+        self.checksums = None if table is None else table.checksums
+        self._opened: dict[int, ShardFile] = {}
         self._alone = threading.Lock()
 
-    def get(self, shard: int, stop: threading.Event) -> Opened:
-        """Raises Stopped: `stop` was set meanwhile; else what `bring` and `opened` raise."""
+    def __getitem__(self, number: int) -> ShardFile:
+        """Raises KeyError: it has not come."""
+        return self._opened[number]
+
+    def get(self, shard: int, stop: threading.Event) -> ShardFile:
+        """Raises Stopped: `stop` was set meanwhile; what `bring` raises; BadData, NotPermitted: it cannot be opened."""
         while (found := self._opened.get(shard)) is None:
             self._bring(shard, stop)
             with self._alone:
@@ -40,3 +57,14 @@ class StagedShards:
     def forget(self, shard: int) -> None:
         """Whoever reads it goes on to do so; then it is closed."""
         self._opened.pop(shard, None)
+
+    def _open(self, number: int) -> ShardFile:
+        path, nbytes = self._store.path / self._array.shard_key(number), self._shards[number].bytes
+        if not self._has_table:
+            chunks, key = self._array.chunks_per_shard, self._array.index_key(number)
+            self.places[number] = (
+                index_within(path, chunks=chunks, nbytes=nbytes, patience=self._patience)
+                if key is None
+                else index_beside(self._store.path / key, chunks=chunks, nbytes=nbytes)
+            )
+        return ShardFile(path, nbytes=nbytes, mapped=self._mapped, patience=self._patience)

@@ -183,7 +183,11 @@ class StageFolder:
         """What the store that is staged at `entry` lists; nothing where none is, under its own digest."""
         if entry not in self._shards and may_be_store(entry):
             ours = entry.name.endswith(f"-{_digest(root_of(entry))}")
-            self._shards[entry] = frozenset(path for path, _ in open_store(entry).shard_files() if ours)
+            store = open_store(entry)
+            tables = {entry / array.table_key for array in store.arrays.values()}
+            self._shards[entry] = frozenset(
+                path for path, _ in store.shard_files() if ours and path not in tables
+            )
         return self._shards.get(entry, frozenset())
 
 

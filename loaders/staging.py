@@ -168,7 +168,8 @@ def open_staged(
     entry = stage.entry(origin.url.rpartition("/")[2], text)
     store = parse_store(entry, root, text, public(url))
     _check_names(store, public(url))
-    stage.put(entry, {**dict(_coordinates(origin, store, patience)), root: text})
+    small = {**dict(_tables(origin, store, patience)), **dict(_coordinates(origin, store, patience))}
+    stage.put(entry, {**small, root: text})
     return store, Staging(origin.url, stage.path, limit, keep)
 
 
@@ -222,6 +223,14 @@ def _root(origin: Origin, patience: Patience) -> tuple[str, bytes]:
     raise NotFound(
         f"{public(origin.url)}: no such store, it has no {' and no '.join(ROOTS)}; what is none, `maelio convert` reads"
     )
+
+
+def _tables(origin: Origin, store: Store, patience: Patience) -> Iterator[tuple[str, bytes]]:
+    """Where all chunks are: 20 bytes for each."""
+    for name, stack in store.contents.stacks.items():
+        if stack.table is not None:
+            key = store.arrays[name].table_key
+            yield key, persistently(partial(origin.read, key), patience)
 
 
 def _coordinates(origin: Origin, store: Store, patience: Patience) -> Iterator[tuple[str, bytes]]:

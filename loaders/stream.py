@@ -24,6 +24,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from maelio.errors import BadRequest
 from maelio.ledger import Work, spent_on
 from maelio.loaders.budget import Buffers, plan_buffers
+from maelio.loaders.checks import Verify, choose_verify
 from maelio.loaders.device import Batch, device_of
 from maelio.loaders.inplace import blocks_held, reading_bytes, rows_together
 from maelio.loaders.items import Crop, Item, Levels, check_steps, choose, roles_of
@@ -34,6 +35,7 @@ from maelio.loaders.shardfile import Patience
 from maelio.loaders.shards import scratch_bytes, together
 from maelio.loaders.source import Loading, Source
 from maelio.loaders.staging import Staging, check_disk, open_staged
+from maelio.loaders.tiles import Tiling, tiling_of
 from maelio.loaders.values import Finish, Missing, fill_of, standardisers
 from maelio.settings import load_settings
 from maelio.store import Statistics, Store
@@ -64,6 +66,7 @@ def stream(
     threads: int | None = None,
     memory: int | None = None,
     retries: int = 3,
+    verify: Verify | None = None,
     device: torch.device | str | None = None,
     stage: str | Path | None = None,
     stage_bytes: int | None = None,
@@ -86,7 +89,8 @@ def stream(
         variables: the names that are delivered, in this order; all by default.
         levels: values of the vertical coordinate, or a slice of positions along it; all by default.
         crop: by dimension, a slice of positions, or the size of a window that stands elsewhere in every
-            sample and epoch, at one place for all its variables and steps: {"x": slice(0, 90), "y": 64}.
+            sample and epoch, at one place for all its variables and steps: {"x": slice(0, 90), "y": 64}. With
+            `Tiles` a sample is one tile of a row, and an epoch has every tile of every row once.
         inputs, targets: names of variables. A batch is then {"inputs": tensor, "targets": tensor}, each of
             its own variables and steps; where those of one stand in several arrays, "inputs.ARRAY" of each.
             Left out, `inputs` are all `variables`, and so are `targets` where `target_steps` are given.
@@ -103,6 +107,9 @@ def stream(
         memory: bytes that batches and decoded chunks may take; by default three batches and, where chunks
             hold many rows, the chunks of two shuffle windows. Batches that the caller keeps come on top.
         retries: how often a read that fails is tried again, after 0.1 s, 0.2 s and so on.
+        verify: compare chunks with their checksums before they are used: `always` all, which are then read whole;
+            with `sample` one of 64 of those that are read whole, others in every epoch, each once in 64 epochs;
+            `never`. By default `sample`, where the store has checksums: those of earlier maelios have none.
         device: where batches are delivered. To CUDA they are copied from page-locked memory on a stream of
             their own, the next one while this one is computed with. Not in worker processes. (No machine of
             ours has CUDA: that part is tested where there is one, and has not been yet.)
@@ -144,7 +151,9 @@ def stream(
         raise BadRequest(f"threads={threads}; wanted 1 or more")
     steps = roles[0].steps if len(roles) == 1 else tuple(sorted({*roles[0].steps, *roles[1].steps}))
     before, after = max(0, -min(steps)), max(0, max(steps))
-    cut = Cut(max(0, store.samples - before - after), batch_size, _place(rank, world), tail)
+    tiling = tiling_of((item.part for item in items), crop or {})
+    rows = max(0, store.samples - before - after)
+    cut = Cut(rows * tiling.count, batch_size, _place(rank, world), tail)
     if not len(cut):
         raise BadRequest(
             f"batch_size={batch_size} with tail={tail!r} on {cut.place.world} ranks "
@@ -179,9 +188,11 @@ def stream(
         shuffle=shuffle,
         seed=seed,
         window=steps,
+        tiling=tiling,
         threads=threads,
         buffers=buffers,
         patience=Patience(retries),
+        verify=choose_verify(store, (part.array.name for part in parts), verify),
         device=device_of(device),
         staging=staging,
     )
@@ -222,9 +233,11 @@ class Stream(IterableDataset[Batch]):
         shuffle: Shuffle,
         seed: int,
         window: tuple[int, ...],
+        tiling: Tiling,
         threads: int,
         buffers: Buffers,
         patience: Patience,
+        verify: Verify,
         device: torch.device,
         staging: Staging | None = None,
     ) -> None:
@@ -238,9 +251,11 @@ class Stream(IterableDataset[Batch]):
         self.shuffle = shuffle
         self.seed = seed
         self.window = window
+        self.tiling = tiling
         self.threads = threads
         self.buffers = buffers
         self.patience = patience
+        self.verify = verify
         self.device = device
         self.staging = staging
         self._at = self._next = Position(epoch=0, samples=0)
@@ -249,7 +264,7 @@ class Stream(IterableDataset[Batch]):
 
     @property
     def samples(self) -> int:
-        """Samples of an epoch, over all ranks: rows for which all steps of the window exist."""
+        """Samples of an epoch, over all ranks: rows for which all steps of the window exist, or their tiles."""
         return self.cut.samples
 
     @property
@@ -316,7 +331,7 @@ class Stream(IterableDataset[Batch]):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken. Raises BadRequest: it belongs to another store or order."""
-        for name, wanted in self._order_of().items():
+        for name, wanted in {"tiles": None, **self._order_of()}.items():
             if (found := state.get(name)) != wanted:
                 raise BadRequest(
                     f"the state has {name}={found!r}, the stream of {self.store.path} {wanted!r}"
@@ -331,12 +346,14 @@ class Stream(IterableDataset[Batch]):
 
     def _order_of(self) -> dict[str, Any]:
         """What the order of an epoch depends on, in the types of JSON."""
-        return {
+        order = {
             "store": self.store.digest,
             "seed": self.seed,
             "shuffle": self.shuffle,
             "window": list(self.window),
         }
+        tiles = {dimension: list(begins) for dimension, begins in self.tiling.begins.items()}
+        return {**order, "tiles": tiles} if tiles else order
 
     def _batches(self, start: Position) -> Iterator[Batch]:
         cut = Cut(self.cut.samples, self.cut.batch_size, self.cut.place, self.cut.tail, start.samples)
@@ -383,8 +400,8 @@ class Stream(IterableDataset[Batch]):
             seed=self.seed,
             epoch=epoch,
             shuffle=self.shuffle,
-            rows_per_chunk=self.rows_per_chunk,
-            rows_per_shard=rows_per_shard(self.store),
+            rows_per_chunk=self.rows_per_chunk * self.tiling.count,
+            rows_per_shard=rows_per_shard(self.store) * self.tiling.count,
         )
 
     def _after(self, epoch: int, number_of: int, workers: int) -> list[NDArray[np.int64]]:
@@ -421,10 +438,12 @@ class Stream(IterableDataset[Batch]):
                 masks=self.masks,
                 samples=self.cut.rows,
                 first=max(0, -min(self.window)),
+                tiling=self.tiling,
                 threads=self.threads,
                 depth=self.buffers.batches,
                 cached_chunks=self.buffers.chunks,
                 patience=self.patience,
+                verify=self.verify,
                 device=self.device,
                 staging=self.staging,
             )

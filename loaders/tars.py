@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
+from crc32c import crc32c
 from numpy.typing import NDArray
 
 import maelio
@@ -205,7 +205,7 @@ def _digest(members: Sequence[Members]) -> str:
     found = b"".join(
         f"{each.name} {each.shape} {each.dtype}".encode() + each.places.tobytes() for each in members
     )
-    return f"crc32c:{google_crc32c.value(found):08x}"
+    return f"crc32c:{crc32c(found):08x}"
 
 
 @dataclass(frozen=True)

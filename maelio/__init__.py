@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from maelio.converters.inplace import in_place
     from maelio.ledger import measure
     from maelio.loaders.stream import stream
+    from maelio.loaders.tiles import Tiles
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "convert", "in_place", "measure", "stream"]
+__all__ = ["Tiles", "__version__", "convert", "in_place", "measure", "stream"]
 
 _HOMES = {
+    "Tiles": "maelio.loaders.tiles",
     "convert": "maelio.converters.convert",
     "in_place": "maelio.converters.inplace",
     "measure": "maelio.ledger",

@@ -10,7 +10,7 @@ import pynvml
 from pydantic import BaseModel, ConfigDict
 
 PACKAGES = (
-    "maelio", "climetlab", "xarray", "zarr", "numcodecs", "numpy", "h5py", "netCDF4", "deflate", "google-crc32c",
+    "maelio", "climetlab", "xarray", "zarr", "numcodecs", "numpy", "h5py", "netCDF4", "deflate", "crc32c",
     "dask", "torch", "nvidia-ml-py", "prefect",
 )  # fmt: skip
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import deflate
-import google_crc32c
 import numpy as np
+from crc32c import crc32c
 from numcodecs import blosc, lz4, zstd
 from numcodecs.fletcher32 import Fletcher32
 from numpy.typing import NDArray
@@ -130,7 +130,7 @@ def _checked(name: Filter, stored: memoryview) -> memoryview:
     if name == "fletcher32":
         return memoryview(Fletcher32().decode(stored))
     content, checksum = stored[:-_CHECKSUM_BYTES], stored[-_CHECKSUM_BYTES:]
-    found, wanted = google_crc32c.value(np.frombuffer(content, np.uint8)), int.from_bytes(checksum, "little")
+    found, wanted = crc32c(content), int.from_bytes(checksum, "little")
     if len(checksum) != _CHECKSUM_BYTES or found != wanted:
         raise ValueError(f"its bytes have CRC-32C {found:08x}, wanted {wanted:08x}")
     return content

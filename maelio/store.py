@@ -4,6 +4,7 @@
         zarr.json            the group: source attributes, and `Contents` under the key `maelio`
         fields/zarr.json     one array for all variables that share dimensions and dtype:
         fields/c/0/0/0/0     (time, variable, latitude, longitude), one file a shard
+        fields/chunks        where each chunk lies in them, and its CRC-32C; see `maelio.chunktable`
         time/, latitude/...  coordinates and everything else the source held, as xarray writes them
 
 It is built in `store.zarr.part/` beside it and appears under its name in one rename: whatever opens is whole.
@@ -17,6 +18,7 @@ The same chunks may stand in other containers, for readers of WebDataset or Tens
         maelio.json          source attributes, `Contents`, and the layout of every array as Zarr has it
         fields-000000.tar    or .tfrecord: one file a shard, one member or record a chunk
         fields-000000.index  where the chunks lie in it, as at the end of a Zarr shard
+        fields.chunks        the same of all shards, and the CRC-32C of each chunk
         coordinates.zarr/    coordinates and everything else the source held, as xarray writes them
 
 Source: Zarr v3 core specification; its codec `sharding_indexed`, version 1.0.
@@ -30,8 +32,8 @@ from math import ceil, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
-import google_crc32c
 import numpy as np
+from crc32c import crc32c
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
@@ -124,6 +126,13 @@ class StackedArray:
         start = shard * self.rows_per_shard
         return range(start, min(start + self.rows_per_shard, self.samples))
 
+    def chunk_name(self, chunk_row: int) -> str:
+        """How messages call the inner chunks at `chunk_row`."""
+        first = chunk_row * self.rows_per_chunk
+        last = min(first + self.rows_per_chunk, self.samples) - 1
+        rows = f"row {first}" if self.rows_per_chunk == 1 else f"rows {first} to {last}"
+        return f"chunk {chunk_row} of array {self.name!r} ({rows})"
+
     def rows_stored(self, chunk_row: int) -> int:
         """Rows of the inner chunks at `chunk_row`. Zarr pads the last ones with the fill value; others do not."""
         if self.container == "zarr":
@@ -138,6 +147,11 @@ class StackedArray:
     def index_key(self, shard: int) -> str | None:
         """The file that holds the index of a shard. None: the shard ends with it."""
         return None if self.container == "zarr" else f"{self.name}-{shard:06d}.index"
+
+    @property
+    def table_key(self) -> str:
+        """The file of `maelio.chunktable`."""
+        return f"{self.name}/chunks" if self.container == "zarr" else f"{self.name}.chunks"
 
     def to_zarr(self, attributes: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         """Zarr v3 array metadata."""
@@ -196,7 +210,7 @@ class StackedArray:
 def pack_index(offsets_and_lengths: NDArray[np.uint64]) -> bytes:
     """The index of a shard. Shape: (chunk, 2), bytes from the start of the shard; ABSENT twice where empty."""
     index = offsets_and_lengths.astype("<u8").tobytes()
-    checksum: int = google_crc32c.value(index)
+    checksum: int = crc32c(index)
     return index + checksum.to_bytes(_CRC_BYTES, "little")
 
 
@@ -207,7 +221,7 @@ def index_bytes(chunks: int) -> int:
 def unpack_index(stored: bytes) -> NDArray[np.uint64]:
     """Shape: (chunk, 2). Raises BadData: the checksum does not fit."""
     index, checksum = stored[:-_CRC_BYTES], stored[-_CRC_BYTES:]
-    if google_crc32c.value(index) != int.from_bytes(checksum, "little"):
+    if crc32c(index) != int.from_bytes(checksum, "little"):
         raise BadData("the shard's index does not match its checksum")
     return np.frombuffer(index, "<u8").reshape(-1, 2).astype(np.uint64)
 
@@ -219,9 +233,18 @@ def places(stored: bytes, *, chunks: int, end: int) -> NDArray[np.int64]:
     """
     if len(stored) != index_bytes(chunks):
         raise BadData(f"the shard's index has {len(stored)} bytes, wanted {index_bytes(chunks)}")
-    index = unpack_index(stored)
-    there = index[(index != ABSENT).any(axis=1)]
-    if (there > end).any() or (there.sum(axis=1) > end).any():
+    return signed(unpack_index(stored), np.uint64(end))
+
+
+def signed(index: NDArray[np.uint64], ends: NDArray[np.uint64] | np.uint64) -> NDArray[np.int64]:
+    """Offset and length of every chunk, -1 twice where absent.
+
+    Shape: (..., 2); `ends` broadcasts to (...,). Raises BadData: a chunk ends behind byte `ends`.
+    """
+    offset, length = index[..., 0], index[..., 1]
+    outside = (offset > ends) | (length > ends - np.minimum(offset, ends))
+    if (outside & (index != ABSENT).any(axis=-1)).any():
+        end = np.broadcast_to(ends, outside.shape)[outside][0]
         raise BadData(f"its index points behind the {end} bytes of its chunks")
     return index.view(np.int64)
 
@@ -253,12 +276,16 @@ class Shard(_Frozen):
 
 
 class Stack(_Frozen):
-    """What the store knows of one stacked array, beyond its Zarr metadata. `indexes` lie beside their shards."""
+    """What the store knows of one stacked array, beyond its Zarr metadata.
+
+    `indexes` lie beside their shards. `table` is the file of `maelio.chunktable`; stores of earlier maelios have none.
+    """
 
     variables: tuple[str, ...]
     statistics: dict[str, Statistics]
     shards: tuple[Shard, ...]
     indexes: tuple[Shard, ...] = ()
+    table: Shard | None = None
 
 
 class SourceVariable(_Frozen):
@@ -334,12 +361,14 @@ class Store:
         return self.path if self.contents.container == "zarr" else self.path / COORDINATES
 
     def shard_files(self) -> Iterator[tuple[Path, Shard]]:
-        """Every shard, and behind it its index where that is a file."""
+        """Every shard, behind it its index where that is a file, and behind all of an array the table of its chunks."""
         for name, stack in self.contents.stacks.items():
             for number, shard in enumerate(stack.shards):
                 yield self.path / self.arrays[name].shard_key(number), shard
                 if key := self.arrays[name].index_key(number):
                     yield self.path / key, stack.indexes[number]
+            if stack.table:
+                yield self.path / self.arrays[name].table_key, stack.table
 
 
 def root_files(
@@ -414,7 +443,7 @@ def parse_store(path: Path, root: str, text: bytes, name: str | None = None) -> 
         raise BadData(f"{name} is not a maelio store: {reason}") from error
     if contents.format != FORMAT:
         raise BadData(f"{name}: store format {contents.format}, this maelio reads {FORMAT}")
-    return Store(path, contents, metadata, digest=f"crc32c:{google_crc32c.value(text):08x}")
+    return Store(path, contents, metadata, digest=f"crc32c:{crc32c(text):08x}")
 
 
 def is_store(path: Path) -> bool:

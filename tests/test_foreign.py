@@ -305,7 +305,7 @@ def test_a_read_that_fails_is_tried_again(source: Path, monkeypatch: pytest.Monk
     [
         ("nothing-*.nc", {}, NotFound, "no file matches"),
         ("nothing.zarr", {}, NotFound, "no such store"),
-        ("https://host/a.nc", {}, BadRequest, "URLs are not read in place"),
+        (["https://host/a.nc"], {}, BadRequest, "URLs are not read in place"),
         ("a.nc", {"samples": "step"}, BadRequest, "no dimension 'step'"),
         ("a.nc", {"variables": ["w"]}, BadRequest, "has no 'w', it has v0, v1"),
         ("a.nc", {"memory": 100}, BadRequest, "memory=100 B"),
@@ -314,7 +314,7 @@ def test_a_read_that_fails_is_tried_again(source: Path, monkeypatch: pytest.Monk
     ],
 )
 def test_what_cannot_be_streamed_is_refused(
-    source: Path, monkeypatch: pytest.MonkeyPatch, asked: str, arguments: Any, kind: Any, says: str
+    source: Path, monkeypatch: pytest.MonkeyPatch, asked: Any, arguments: Any, kind: Any, says: str
 ) -> None:
     convert([source], source.parent / "store")
     monkeypatch.chdir(source.parent)

@@ -1,6 +1,7 @@
 """Stores written by hand from numpy arrays, by the letter of the contract and without a converter."""
 
 import json
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,17 +45,27 @@ def write_store(
     absent: int = -1,
     statistics: Mapping[str, Statistics] = {},
     levels: Mapping[str, Array] = {},
+    table: bool = True,
 ) -> Path:
     """Publish `arrays`, each (sample, variable, *rest); chunk row `absent` is left out of the shards.
 
-    `statistics` are by variable, of all arrays; `levels` are vertical coordinates by dimension.
+    `statistics` are by variable, of all arrays; `levels` are vertical coordinates by dimension. Without `table`
+    it is a store of an earlier maelio.
     """
     stacks, metadata, coordinates = {}, {}, {}
     for name, values in arrays.items():
         array = describe(name, values, layout)
-        shards = [write_shard(path, array, values, shard, absent) for shard in range(array.shards)]
+        made = [write_shard(path, array, values, shard, absent) for shard in range(array.shards)]
+        chunks = b"".join(entries for _, entries in made)
+        if table:
+            (path / name / "chunks").write_bytes(chunks)
         of_array = {key: statistics[key] for key in array.variables if key in statistics}
-        stacks[name] = Stack(variables=array.variables, statistics=of_array, shards=tuple(shards))
+        stacks[name] = Stack(
+            variables=array.variables,
+            statistics=of_array,
+            shards=tuple(shard for shard, _ in made),
+            table=checked(chunks) if table else None,
+        )
         metadata[name] = array.to_zarr({})
     for name, values in levels.items():
         zarr.create_array(path / name, data=values, attributes={"positive": "down"})
@@ -87,8 +98,12 @@ def describe(name: str, values: Array, layout: Layout) -> StackedArray:
     )
 
 
-def write_shard(path: Path, array: StackedArray, values: Array, shard: int, absent: int) -> Shard:
+def write_shard(
+    path: Path, array: StackedArray, values: Array, shard: int, absent: int
+) -> tuple[Shard, bytes]:
+    """The shard, and its entries of the table of chunks."""
     index = np.full((array.chunks_per_shard, 2), ABSENT)
+    checksums = [0] * array.chunks_per_shard
     body = b""
     rows, width = array.chunk
     for start in array.rows_of(shard)[::rows]:
@@ -104,12 +119,18 @@ def write_shard(path: Path, array: StackedArray, values: Array, shard: int, abse
             block = (start - shard * array.rows_per_shard) // rows
             number = (block * array.pieces + piece) * array.cuts + cut
             index[number] = len(body), len(stored)
+            checksums[number] = google_crc32c.value(stored)
             body += stored
     body += pack_index(index)
     file = path / array.shard_key(shard)
     file.parent.mkdir(parents=True)
     file.write_bytes(body)
-    return Shard(bytes=len(body), crc32c=f"{google_crc32c.value(body):08x}")
+    entries = (struct.pack("<QQI", *place, crc) for place, crc in zip(index.tolist(), checksums, strict=True))
+    return checked(body), b"".join(entries)
+
+
+def checked(content: bytes) -> Shard:
+    return Shard(bytes=len(content), crc32c=f"{google_crc32c.value(content):08x}")
 
 
 def field(samples: int, *row_shape: int, dtype: str = "float32") -> Array:

@@ -37,6 +37,7 @@ dtypes = st.sampled_from(["float32", "float64", "float16", "int16", "uint8", "in
     row_shape=row_shapes,
     dtype=dtypes,
     layout=layouts,
+    table=st.booleans(),
     threads=st.integers(1, 4),
     cached=st.integers(1, 5),
     data=st.data(),
@@ -46,16 +47,17 @@ def test_rows_read_are_the_rows_written(
     row_shape: list[int],
     dtype: str,
     layout: Layout,
+    table: bool,
     threads: int,
     cached: int,
     data: st.DataObject,
 ) -> None:
-    """Any rows, in any order, several times, by several threads, through a cache of any size."""
+    """Any rows, in any order, several times, by several threads, through a cache of any size; with a table or not."""
     values = field(samples, *row_shape, dtype=dtype)
     rows = np.array(data.draw(st.lists(st.integers(0, samples - 1), max_size=40)), np.int64)
     out = np.full((len(rows), *row_shape), 77, dtype)
     with TemporaryDirectory() as folder, ThreadPoolExecutor(threads) as pool:
-        store = open_store(write_store(Path(folder), {"fields": values}, layout))
+        store = open_store(write_store(Path(folder), {"fields": values}, layout, table=table))
         shards = Shards(store, "fields", cached_chunks=cached)
         bounds = np.linspace(0, len(rows), threads + 1).astype(int)
         parts = [slice(*part) for part in pairwise(bounds)]
@@ -129,12 +131,53 @@ def flip(path: Path, position: int) -> None:
 )
 @pytest.mark.parametrize("codec", CODECS)
 def test_a_damaged_shard_is_refused_when_opened(tmp_path: Path, damage, says: str, codec: CodecName) -> None:  # type: ignore[no-untyped-def]
-    """The message names the file."""
-    write_store(tmp_path, {"fields": field(8, 2, 3)}, Layout(codec=codec))
+    """The message names the file; without a table of chunks that is so for its index too."""
+    write_store(tmp_path, {"fields": field(8, 2, 3)}, Layout(codec=codec), table=False)
     shard = first_shard(tmp_path)
     damage(shard)
     with pytest.raises(BadData, match=f"{shard}.*{says}"):
         Shards(open_store(tmp_path), "fields")
+
+
+@pytest.mark.parametrize("position", [-1, 0, 1])
+@pytest.mark.parametrize("damage", [os.remove, lambda path: os.truncate(path, path.stat().st_size - 5)])
+def test_one_shard_of_many_that_is_not_whole_is_named(tmp_path: Path, damage, position: int) -> None:  # type: ignore[no-untyped-def]
+    """Before anything is read, whichever it is."""
+    store = open_store(write_store(tmp_path, {"marks": np.arange(900)[:, None]}, Layout(chunks=1)))
+    files = sorted(tmp_path.glob("marks/c/*/0"), key=lambda path: int(path.parent.name))
+    damage(files[position])
+    with pytest.raises(BadData, match=f"{files[position]} (is missing|has .* bytes, wanted)"):
+        Shards(store, "marks")
+
+
+@settings(deadline=None, max_examples=30)
+@given(shards=st.integers(1, 12), most=st.integers(1, 13), codec=st.sampled_from(CODECS))
+def test_no_more_shards_are_open_than_allowed(shards: int, most: int, codec: CodecName) -> None:
+    """However many threads read, and they read what was written."""
+    values = field(shards * 2, 2, 3)
+    rows = np.random.default_rng(0).permutation(np.repeat(np.arange(len(values)), 5))
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(3) as pool:
+        store = open_store(write_store(Path(folder), {"fields": values}, Layout(chunks=2, codec=codec)))
+        reader = Shards(store, "fields", open_files=most)
+        out = np.empty((len(rows), 2, 3), "f4")
+        before = open_files(folder)
+        list(pool.map(lambda share: reader.read([Ask(rows, out)], share, 3), range(3)))
+        after = open_files(folder)
+    np.testing.assert_array_equal(out, values[rows])
+    assert before == 0
+    assert after <= min(most, shards)
+
+
+def open_files(folder: str) -> int:
+    """Of this process, mapped ones too, below `folder`."""
+    mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if folder in line}
+    links = []
+    for link in os.listdir("/proc/self/fd"):
+        try:
+            links.append(os.readlink(f"/proc/self/fd/{link}"))
+        except FileNotFoundError:
+            continue  # that of the listing itself
+    return len(mapped | {name for name in links if name.startswith(folder)})
 
 
 @pytest.mark.parametrize("rows", [1, 2])
@@ -157,10 +200,11 @@ def test_a_damaged_header_of_a_chunk_is_refused_when_read(tmp_path: Path, rows: 
 def test_a_shard_cut_short_while_open_is_refused(tmp_path: Path, codec: CodecName) -> None:
     """An error, and not a killed process."""
     write_store(tmp_path, {"fields": np.random.default_rng(0).random((8, 2, 3000))}, Layout(codec=codec))
-    shards = Shards(open_store(tmp_path), "fields")
+    shards, out = Shards(open_store(tmp_path), "fields"), np.empty((1, 2, 3000))
+    shards.read([Ask(np.array([0]), out)])
     os.truncate(first_shard(tmp_path), 10_000)
     with pytest.raises(BadData, match=f"{first_shard(tmp_path)}, chunk 2"):
-        shards.read([Ask(np.array([2]), np.empty((1, 2, 3000)))])
+        shards.read([Ask(np.array([2]), out)])
 
 
 def test_a_store_that_lists_too_few_shards_is_refused(tmp_path: Path) -> None:
