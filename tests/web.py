@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
+import fsspec
+
 
 class Web(ThreadingHTTPServer):
     """`fetched` counts GET requests by path. `statuses` are the answers for paths that shall fail.
@@ -180,3 +182,5 @@ def serve(folder: Path, handler: type[Handler] = Handler) -> Iterator[Web]:
         finally:
             server.shutdown()
             thread.join()
+            if issubclass(handler, BucketHandler):  # fsspec keeps what is connected to this one for the next
+                fsspec.get_filesystem_class("s3").clear_instance_cache()
