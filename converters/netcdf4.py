@@ -73,13 +73,24 @@ def check_types(path: Path, group: str) -> None:
                 )
 
 
+def check_tables(path: Path) -> None:
+    """Look at the place of every chunk in the file. Raises BadData: where that is damaged."""
+
+    def look(name: str, member: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(member, h5py.Dataset) and member.chunks is not None:
+            member.id.chunk_iter(lambda chunk: None)
+
+    with _opened(path) as file:
+        file.visititems(look)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
     """Raises BadData: what h5py finds damaged, which it tells by any of these errors."""
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, RuntimeError, ValueError, KeyError, OverflowError) as error:
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise BadData(f"{path} cannot be opened as NetCDF: {error}") from error
 
 
