@@ -196,7 +196,7 @@ def _opened(place: Located, group: str) -> xr.Dataset:
         if group and engine == "netcdf4":
             return _group(path, group)
         return xr.open_dataset(path, engine=engine, cache=False, decode_timedelta=False)
-    except (OSError, RuntimeError, ValueError, TypeError) as error:
+    except (OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         if isinstance(error, MaelioError):
             raise
         raise BadData(f"{path} cannot be opened: {brief(error)}") from error

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from maelio.converters.isolation import Isolated
+from maelio.converters.isolation import Isolated, may_fork
 
 T = TypeVar("T")
 
@@ -29,9 +29,10 @@ class Library:
             return self._started().call(self._limit_s + nbytes / _BYTES_PER_S, function, *arguments)
 
     def start(self) -> None:
-        """Before a process has threads a copy of it is made in milliseconds; later a new one must load the libraries."""
+        """Make a copy of this process while it has no threads, in milliseconds: later a new one must load the libraries."""
         with self._turn:
-            self._started()
+            if may_fork():
+                self._started()
 
     def close(self) -> None:
         """End what is a copy of this process: it would keep all memory that this one frees or writes to."""

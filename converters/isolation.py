@@ -64,7 +64,7 @@ class Isolated:
         self._library = library
         self._link, theirs = socket.socketpair()
         self._owner = os.getpid()
-        self.forked = _may_fork()
+        self.forked = may_fork()
         with theirs:
             self._process = _fork(self._link, theirs) if self.forked else _spawn(theirs)
         self.end = weakref.finalize(self, _end, self._link, self._process, self._owner)
@@ -100,7 +100,7 @@ class Isolated:
         return result
 
 
-def _may_fork() -> bool:
+def may_fork() -> bool:
     """No other thread of Python holds a lock now that a copy would wait for; other systems' libraries forbid it."""
     return sys.platform == "linux" and len(sys._current_frames()) == 1
 
@@ -243,9 +243,10 @@ def receive(link: socket.socket, length: int) -> bytearray:
 
 
 def cause_of_death(library: str, code: int, limit_s: float) -> str:
-    """In words, from the exit code: `HDF5 was killed by SIGSEGV`."""
+    """In words, from the exit code: `HDF5 was killed by SIGSEGV`; an alarm of the real clock, or of the processor's, is its limit."""
     if code in (-signal.SIGALRM, -signal.SIGPROF):
-        return f"{library} took more than {limit_s:.3g} s"
+        of_what = " of processor time" if code == -signal.SIGPROF else ""
+        return f"{library} took more than {limit_s:.3g} s{of_what}"
     if code < 0:
         return f"{library} was killed by {signal.Signals(-code).name}"
     return f"{library} ended with exit code {code}"

@@ -98,19 +98,19 @@ def groups(path: Path) -> list[str]:
     """Paths of all groups that hold variables, without the root: `a`, `a/b`. Raises BadData: the file is damaged."""
     found: set[str] = set()
 
-    def look(name: str, member: h5py.Group | h5py.Dataset) -> None:
-        if isinstance(member, h5py.Dataset) and "/" in name:
-            found.add(name.rpartition("/")[0])
+    def look(name: bytes, member: h5py.h5o.ObjInfo) -> None:
+        if member.type == h5py.h5o.TYPE_DATASET and b"/" in name:
+            found.add(name.decode().rpartition("/")[0])
 
     with _opened(path) as file:
-        file.visititems(look)
+        h5py.h5o.visit(file.id, look, info=True)  # opens none of them
     return sorted(found)
 
 
 def dataset(file: h5py.File, group: str, name: str) -> h5py.Dataset:
     """Where the NetCDF library puts a variable: one that is named like a dimension but is none has a prefix."""
-    home = file[group or "/"]
-    return home.get(f"_nc4_non_coord_{name}", home[name])
+    home, prefixed = file[group or "/"], f"_nc4_non_coord_{name}"
+    return home[prefixed if prefixed in home else name]
 
 
 def _storage(path: Path, dataset: h5py.Dataset, shape: tuple[int, ...]) -> Storage:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import random
 import signal
 import threading
 import warnings
@@ -110,19 +109,6 @@ def test_one_of_several_is_left_out_if_so_said(tmp_path: Path, damage: Callable[
         assert convert([whole[0], between, whole[1]], tmp_path / "s.zarr", on).samples == 48
 
 
-def test_whatever_byte_of_the_headers_is_changed_the_process_lives(tmp_path: Path) -> None:
-    """What is described, or one line."""
-    content = write_hdf5(tmp_path / "whole.nc", field()).read_bytes()
-    dice = random.Random(0)
-    used = [at for at in range(8, 4096) if content[at - 2 : at + 3] != bytes(5)]
-    for number in range(60):
-        mutant = bytearray(content)
-        mutant[dice.choice(used)] ^= dice.randrange(1, 256)
-        path = tmp_path / f"{number}.nc"
-        path.write_bytes(mutant)
-        assert "\n" not in (refusal(describe, path) or "")
-
-
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
 def test_the_death_of_the_process_is_told_and_the_next_is_another(
     tmp_path: Path, how: signal.Signals
@@ -213,7 +199,7 @@ def answered(library: Library, caplog: pytest.LogCaptureFixture) -> None:
 def test_a_call_that_takes_too_long_is_given_up() -> None:
     """Wherever the library is; the next call is answered."""
     hasty = Library(limit_s=0.2)
-    with pytest.raises(Died, match=r"HDF5 took more than 0\.2 s"):
+    with pytest.raises(Died, match=r"HDF5 took more than 0\.2 s of processor time"):
         hasty.call(0, spin)
     assert hasty.call(0, len, "abc") == 3
 
@@ -221,7 +207,7 @@ def test_a_call_that_takes_too_long_is_given_up() -> None:
 def test_an_interrupted_call_is_not_answered_later() -> None:
     """The next one gets its own answer."""
     library = Library()
-    library.start()
+    assert library.call(0, len, "ab") == 2
     alarm = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
     alarm.start()
     with pytest.raises(KeyboardInterrupt):
@@ -234,8 +220,9 @@ def test_no_process_is_left_behind() -> None:
     """Neither where it is closed, nor where nobody holds it any more."""
     before = {child.pid for child in psutil.Process().children()}
     library = Library()
-    library.start()
+    pids = [library.call(0, os.getpid)]
     library.close()
-    library.start()
+    pids.append(library.call(0, os.getpid))
+    assert before.isdisjoint(pids)
     del library
     assert {child.pid for child in psutil.Process().children()} <= before
