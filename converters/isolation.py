@@ -16,13 +16,14 @@ import socket
 import struct
 import subprocess
 import sys
+import traceback
 import warnings
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
-from maelio.errors import BadData
+from maelio.errors import BadData, MaelioError
 
 T = TypeVar("T")
 
@@ -195,6 +196,8 @@ def _reply(told: "Told", function: Callable[..., Any], arguments: tuple[Any, ...
             well, answer = True, function(*arguments)
         except Exception as error:  # noqa: BLE001  (it is raised on the other side)
             well, answer = False, error
+            if not isinstance(error, MaelioError):  # a fault: say where
+                error.add_note("".join(traceback.format_exception(error)))
     warned_of = [(each.message, each.category, each.filename, each.lineno) for each in warned]
     return _packed((well, answer, told.take(), warned_of))
 
