@@ -7,7 +7,7 @@ import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from math import prod
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -19,7 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from maelio.converters import netcdf3, netcdf4
-from maelio.converters.groups import Level, path_of, visible
+from maelio.converters.groups import Level, path_of, pointed_at, visible
 from maelio.converters.hdf5 import hdf5
 from maelio.converters.isolation import Died
 from maelio.converters.source import Source, Variable, describe_variable, extent
@@ -33,6 +33,7 @@ T = TypeVar("T")
 library = threading.RLock()  # netCDF-C and HDF5 crash when two threads are inside, in whatever files
 
 _SHOWN = 12  # groups that a message names
+_SMALL = 2**12  # bytes that are read at once: to open the file again costs more
 _FILE_TO_HEADERS = 100  # bytes of a file for each of its headers, or far more
 
 
@@ -81,6 +82,7 @@ def _describe(path: Path, kind: Literal["netcdf3", "netcdf4"], group: str) -> So
             if classic is not None
             else netcdf4.tables(path, {name: (places[name].group, raw[name].shape) for name in raw})
         )
+        describing = {name for variable in raw.values() for name in pointed_at(variable)}
         return Source(
             path=path,
             format=kind,
@@ -92,7 +94,11 @@ def _describe(path: Path, kind: Literal["netcdf3", "netcdf4"], group: str) -> So
             ),
             variables={
                 name: describe_variable(
-                    path, name, variable, *_place(path, tables, name, variable), group=places[name].group
+                    path,
+                    name,
+                    variable,
+                    *_place(path, tables, name, variable, describes=name in describing),
+                    group=places[name].group,
                 )
                 for name, variable in raw.items()
             },
@@ -210,11 +216,22 @@ def _named(path: Path, name: str) -> Iterator[None]:
 
 
 def _place(
-    path: Path, tables: Mapping[str, tuple[np.dtype[Any], Storage]], name: str, raw: xr.Variable
+    path: Path,
+    tables: Mapping[str, tuple[np.dtype[Any], Storage]],
+    name: str,
+    raw: xr.Variable,
+    *,
+    describes: bool,
 ) -> tuple[np.dtype[Any], Storage]:
+    """The stored dtype, and where the values are; those of coordinates, and small ones of what describes others, are held."""
     stored, storage = tables.get(name) or (raw.dtype, Slow("no fixed place in the file"))
-    if raw.dims == (name,) and not isinstance(storage, Unreadable) and not _by_h5py(storage):
+    if isinstance(storage, Unreadable) or _by_h5py(storage):
+        return stored, storage
+    if raw.dims == (name,):
         with _named(path, name):
+            storage = Held(raw.values)
+    elif describes and raw.nbytes <= _SMALL:
+        with suppress(OSError, RuntimeError):  # told if it is wanted
             storage = Held(raw.values)
     return stored, storage
 
