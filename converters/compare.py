@@ -34,6 +34,14 @@ from maelio.store import open_store
 BLOCK_VALUES = 2**21  # held at once, from each side
 
 _ENGINES = {"netcdf3": "netcdf4", "netcdf4": "netcdf4"}  # of xarray, by what a file is
+_DAMAGED = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+)  # what libraries raise of it
 _NUMBERS = "fiub"
 _TEXT = "SUTO"  # one text may be any of these dtypes
 
@@ -144,7 +152,7 @@ class _Side:
         box = {dimension: slice(rows.start, rows.stop) for dimension, rows in window.items()}
         try:
             return np.asarray(part.variables[name].isel(box).values)
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, OverflowError) as error:
             raise BadData(f"{self.name}: variable {name!r} cannot be read: {error}") from error
 
 
@@ -196,7 +204,7 @@ def _opened(place: Located, group: str) -> xr.Dataset:
         if group and engine == "netcdf4":
             return _group(path, group)
         return xr.open_dataset(path, engine=engine, cache=False, decode_timedelta=False)
-    except (OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+    except _DAMAGED as error:
         if isinstance(error, MaelioError):
             raise
         raise BadData(f"{path} cannot be opened: {brief(error)}") from error

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+import netCDF4
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -116,6 +117,20 @@ def test_damaged_values_name_the_file_and_the_variable(tmp_path: Path) -> None:
     assert "'t'" in message
     assert code == 6
     assert not (tmp_path / "s.zarr").exists()
+
+
+def test_a_damaged_variable_that_describes_another_is_named(tmp_path: Path) -> None:
+    """Small ones are read when a file is described, which goes on without."""
+    source = write_netcdf(tmp_path / "a.nc", {"t": FIELD})
+    with netCDF4.Dataset(source, "a") as file:
+        area = file.createVariable("area", "f8", ("latitude", "longitude"), zlib=True)
+        area[:] = np.random.default_rng(0).random(area.shape)
+        file["t"].cell_measures = "area: area"
+    damage(source, "area")
+    message, code = refused([source], tmp_path / "s.zarr")
+    assert f"{source}: variable 'area' cannot be read" in message
+    assert code == 6
+    assert {"t", "area"} <= describe(source).variables.keys()
 
 
 REQUESTS: dict[str, tuple[Options, str]] = {
