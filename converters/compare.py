@@ -152,7 +152,7 @@ class _Side:
         box = {dimension: slice(rows.start, rows.stop) for dimension, rows in window.items()}
         try:
             return np.asarray(part.variables[name].isel(box).values)
-        except (OSError, RuntimeError, ValueError, OverflowError) as error:
+        except (OSError, RuntimeError, ValueError, OverflowError, IndexError) as error:
             raise BadData(f"{self.name}: variable {name!r} cannot be read: {error}") from error
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import h5py
 import hdf5plugin
 import numpy as np
 import psutil
@@ -62,7 +63,13 @@ DAMAGES = (endless_heap, references_as_text)
 
 
 def damaged(path: Path, damage: Callable[[bytearray], None]) -> Path:
-    content = bytearray(write_hdf5(path, field()).read_bytes())
+    """A file with one dimension that has a name and two that have none, whose lists of references are empty."""
+    with h5py.File(path, "w") as file:
+        file["time"] = np.arange(4.0)
+        file["time"].make_scale("time")
+        file["t"] = np.ones((4, 2, 3), np.float32)
+        file["t"].dims[0].attach_scale(file["time"])
+    content = bytearray(path.read_bytes())
     damage(content)
     path.write_bytes(content)
     return path
