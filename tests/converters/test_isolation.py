@@ -102,15 +102,15 @@ def test_headers_that_crash_hdf5_or_keep_it_for_ever_are_one_line(
         refusal(compare, path, path),
     ):
         assert told is None or (str(path) in told and "\n" not in told)
-    assert len(dry_run([path], tmp_path / "t.zarr", Options()).refused) <= 1
+    told = refusal(dry_run, [path], tmp_path / "t.zarr", Options())
+    assert told is None or (str(path) in told and "\n" not in told)
 
 
 @pytest.mark.usefixtures("short")
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_one_of_several_is_left_out_if_so_said(tmp_path: Path, damage: Callable[[bytearray], None]) -> None:
+def test_one_of_several_is_left_out_if_so_said(tmp_path: Path) -> None:
     """The others are read by the next process."""
     whole = [write_netcdf(tmp_path / f"{at}.nc", {"t": field()}, first=24.0 * at) for at in (0, 2)]
-    between = damaged(tmp_path / "1.nc", damage)
+    between = damaged(tmp_path / "1.nc", endless_heap)
     if refusal(describe, between):
         on = Options(on={"truncated": "skip", "gap": "allow"})
         assert convert([whole[0], between, whole[1]], tmp_path / "s.zarr", on).samples == 48
