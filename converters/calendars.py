@@ -30,7 +30,7 @@ class Clock:
         """As ISO 8601 has it; None where units or calendar are not known here, such as months of any length."""
         try:
             return str(cftime.num2date(time, self.units, self.calendar).isoformat(timespec="seconds"))
-        except (ValueError, OverflowError):
+        except (ValueError, OverflowError, TypeError):  # the last: of what is no date
             return None
 
 
@@ -43,7 +43,7 @@ def clock(attributes: Mapping[str, Any]) -> Clock:
 def translate(values: NDArray[Any], found: Clock, wanted: Clock) -> NDArray[Any]:
     """The same dates by another clock, the same shape; integers stay integers where that is exact.
 
-    Raises ValueError: a date is not in the calendar that is wanted, or a clock cannot be read.
+    Raises ValueError, OverflowError, TypeError: a date is not in the calendar that is wanted, or a clock cannot be read.
     """
     if found == wanted:
         return values

@@ -21,11 +21,11 @@ from maelio.converters.expected import Side as Reader
 from maelio.converters.expected import expected
 from maelio.converters.groups import Level, visible
 from maelio.converters.locate import named
-from maelio.converters.netcdf import dimensions
-from maelio.converters.netcdf4 import check_types
+from maelio.converters.netcdf import apart, dimensions
+from maelio.converters.netcdf4 import check_tables, check_types
 from maelio.converters.origin import Located
 from maelio.converters.remote import located
-from maelio.converters.signature import Unknown, identify
+from maelio.converters.signature import KnownFormat, Unknown, identify
 from maelio.converters.xarrays import brief
 from maelio.converters.zarrs import is_consolidated
 from maelio.errors import BadData, BadRequest, Inconsistent, MaelioError
@@ -34,6 +34,14 @@ from maelio.store import open_store
 BLOCK_VALUES = 2**21  # held at once, from each side
 
 _ENGINES = {"netcdf3": "netcdf4", "netcdf4": "netcdf4"}  # of xarray, by what a file is
+_DAMAGED = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+)  # what libraries raise of it
 _NUMBERS = "fiub"
 _TEXT = "SUTO"  # one text may be any of these dtypes
 
@@ -144,7 +152,7 @@ class _Side:
         box = {dimension: slice(rows.start, rows.stop) for dimension, rows in window.items()}
         try:
             return np.asarray(part.variables[name].isel(box).values)
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, OverflowError, IndexError) as error:
             raise BadData(f"{self.name}: variable {name!r} cannot be read: {error}") from error
 
 
@@ -168,6 +176,20 @@ def _open(side: object, folder: Path, group: str) -> _Side:
 
 def _dataset(place: Located, group: str) -> xr.Dataset:
     path = place.path
+    if _known(path) == "netcdf4":
+        apart(path, path.stat().st_size, _look_over, place, group)
+    return _opened(place, group)
+
+
+def _look_over(place: Located, group: str) -> None:
+    """All headers of a NetCDF4 file, where it does no harm if one is damaged."""
+    check_types(place.path, "")
+    check_tables(place.path)
+    _opened(place, group).close()
+
+
+def _opened(place: Located, group: str) -> xr.Dataset:
+    path = place.path
     engine = _engine(path)
     try:
         if engine == "zarr":
@@ -182,7 +204,7 @@ def _dataset(place: Located, group: str) -> xr.Dataset:
         if group and engine == "netcdf4":
             return _group(path, group)
         return xr.open_dataset(path, engine=engine, cache=False, decode_timedelta=False)
-    except (RuntimeError, ValueError, TypeError) as error:
+    except _DAMAGED as error:
         if isinstance(error, MaelioError):
             raise
         raise BadData(f"{path} cannot be opened: {brief(error)}") from error
@@ -213,12 +235,9 @@ def _group(path: Path, group: str) -> xr.Dataset:
 
 def _engine(path: Path) -> str | None:
     """Of xarray; None where it shall find one itself."""
-    try:
-        kind: str = identify(path)
-    except Unknown:
+    kind = _known(path)
+    if kind is None:
         return None
-    if kind == "netcdf4":
-        check_types(path, "")
     if kind != "zarr":
         if kind not in _ENGINES:
             raise BadRequest(f"{path}: {kind} files are not compared; compare a store that was made of them")
@@ -228,6 +247,13 @@ def _engine(path: Path) -> str | None:
     except BadData:
         return "zarr"
     return "maelio"
+
+
+def _known(path: Path) -> KnownFormat | None:
+    try:
+        return identify(path)
+    except Unknown:
+        return None
 
 
 def _joined(paths: Sequence[Path], parts: Sequence[xr.Dataset]) -> str:

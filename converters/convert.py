@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maelio.allocator import keep_freed_memory
+from maelio.converters.hdf5 import hdf5
 from maelio.converters.journal import Journal, committed, open_journal
 from maelio.converters.options import Options
 from maelio.converters.plan import Plan, Region
@@ -89,7 +90,7 @@ def convert(
     work = prepare(sources, target, options)
     plan, folder = work.plan, unfinished(target)
     tell_accepted(plan)
-    with writing(target), open_journal(folder, plan) as journal:
+    with closing(hdf5), writing(target), open_journal(folder, plan) as journal:
         done = _run(plan, plan.regions, journal, folder, progress)
         check_unchanged(plan)
         publish(plan, work.carried, done, folder)
@@ -127,7 +128,7 @@ def convert_part(
     if plan.series:
         raise BadRequest(f"part {share}: {_IN_ONE_PASS}")
     regions = share.take(plan.regions)
-    with writing(target), open_journal(folder, plan, share) as journal:
+    with closing(hdf5), writing(target), open_journal(folder, plan, share) as journal:
         _run(plan, regions, journal, folder, progress)
         check_unchanged(plan)
         return PartDone(share, len(regions), len(committed(folder)), len(plan.regions))

@@ -9,7 +9,6 @@ import logging
 import mmap
 import os
 import pickle
-import resource
 import signal
 import socket
 import struct
@@ -25,16 +24,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from maelio.converters.isolation import Told, cause_of_death, limit_memory, receive, retell
 from maelio.errors import BadData
 
 if TYPE_CHECKING:
     from maelio.converters.grib_facts import Facts, Grid
 
-log = logging.getLogger(__name__)
-
 _LIMIT_S = 60.0  # for one message; and for its values
 _VALUES_PER_S = 10**6
-_MEMORY = 0.5  # of the machine's: a damaged header may ask for any number of values
 
 # Set by some packages when they are imported. With it eccodes 2.50 gives some grids other latitudes, a row too far.
 _OTHER_GEOMETRY = "ECCODES_ECKIT_GEO"
@@ -119,12 +116,11 @@ class Decoder:
         self._memory[: len(message)] = message
         try:
             self._link.sendall(_REQUEST.pack(what, limit_s, len(message), len(self._memory), count))
-            well, length = _REPLY.unpack(_receive(self._link, _REPLY.size))
-            answer, warnings = pickle.loads(_receive(self._link, length))
+            well, length = _REPLY.unpack(receive(self._link, _REPLY.size))
+            answer, warnings = pickle.loads(receive(self._link, length))
         except (EOFError, ConnectionError):
-            raise BadData(_death(self._process.wait(), limit_s)) from None
-        for warning in warnings:
-            log.warning("%s", warning)
+            raise BadData(cause_of_death("eccodes", self._process.wait(), limit_s)) from None
+        retell(warnings)
         if not well:
             raise BadData(answer)
         return answer
@@ -138,14 +134,6 @@ def _end(link: socket.socket, file: int, process: subprocess.Popen[bytes], owner
         process.wait()
 
 
-def _death(code: int, limit_s: float) -> str:
-    if code == -signal.SIGALRM:
-        return f"eccodes took more than {limit_s:.3g} s"
-    if code < 0:
-        return f"eccodes was killed by {signal.Signals(-code).name}"
-    return f"eccodes ended with exit code {code}"
-
-
 def _memory_file() -> int:
     """A file without a name that never reaches a disk where the kernel has such."""
     if hasattr(os, "memfd_create"):
@@ -157,33 +145,21 @@ def _memory_file() -> int:
     return file
 
 
-def _receive(link: socket.socket, length: int) -> bytearray:
-    """Raises EOFError: the other side is gone."""
-    received = bytearray(length)
-    rest = memoryview(received)
-    while rest:
-        count = link.recv_into(rest)
-        if not count:
-            raise EOFError
-        rest = rest[count:]
-    return received
-
-
 def serve(link_fd: int, file: int) -> None:
     """Answer until the other side is gone. Runs in the process that `Decoder` starts."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other side is interrupted too, and ends this one
     answers = {_VALUES: _values, _FACTS: _facts, _GRID: _facts_and_grid}
-    _limit_memory()
+    limit_memory()
     import eccodes  # noqa: F401  (while the other side goes on)
 
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 2)  # from here on what is wrong is told by answers
-    told = _Told()
+    told = Told()
     logging.getLogger("maelio").addHandler(told)
     memory = mmap.mmap(file, mmap.PAGESIZE)
     with socket.socket(fileno=link_fd) as link, suppress(EOFError, ConnectionError):
         while True:
-            what, limit_s, length, size, count = _REQUEST.unpack(_receive(link, _REQUEST.size))
+            what, limit_s, length, size, count = _REQUEST.unpack(receive(link, _REQUEST.size))
             if size != len(memory):
                 memory = mmap.mmap(file, size)
             signal.setitimer(signal.ITIMER_REAL, limit_s)
@@ -237,24 +213,3 @@ def _facts_and_grid(handle: int, count: int, memory: mmap.mmap) -> "tuple[Facts,
 
     found = grid(handle)
     return facts(handle), found
-
-
-def _limit_memory() -> None:
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    resource.setrlimit(resource.RLIMIT_DATA, (int(whole * _MEMORY),) * 2)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-class _Told(logging.Handler):
-    """Warnings since the last answer."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self._messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._messages.append(record.getMessage())
-
-    def take(self) -> list[str]:
-        messages, self._messages = self._messages, []
-        return messages

@@ -8,6 +8,7 @@ written as the floats that they mean: packing them again is exact only by luck.
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from maelio.attributes import restore
 from maelio.converters.convert import DEFAULTS, Progress, check_unchanged, tell_accepted, writing
 from maelio.converters.dry_run import DryRun, dry_run
+from maelio.converters.hdf5 import hdf5
 from maelio.converters.options import Options
 from maelio.converters.plan import Plan, Region
 from maelio.converters.prepare import Prepared, prepare
@@ -56,7 +58,7 @@ def export(
     if part.is_dir():
         raise BadRequest(f"{part} is in the way: it is an unfinished conversion, not a file; move it")
     try:
-        with writing(target):
+        with closing(hdf5), writing(target):
             _write(work, part, progress or (lambda _: None))
             check_unchanged(work.plan)
             os.replace(part, target)

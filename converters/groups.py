@@ -52,6 +52,11 @@ def _wanted(found: Mapping[str, Level]) -> list[str]:
     names: dict[str, None] = {}
     for name, level in found.items():
         variable = level.dataset.variables[name]
-        words = " ".join(str(variable.attrs.get(pointer, "")) for pointer in POINTERS).split()
-        names |= dict.fromkeys((*map(str, variable.dims), *(word.rstrip(":") for word in words)))
+        names |= dict.fromkeys((*map(str, variable.dims), *pointed_at(variable)))
     return [name for name in names if name not in found]
+
+
+def pointed_at(variable: xr.Variable) -> list[str]:
+    """Names of variables that describe this one, as its attributes have them: coordinates, bounds, grid mappings."""
+    words = " ".join(str(variable.attrs.get(pointer, "")) for pointer in POINTERS).split()
+    return [word.rstrip(":") for word in words]

@@ -162,7 +162,7 @@ def _by_clock(source: Source, values: Raw, first: Source) -> tuple[Raw, list[Pro
         for each in (name, *following):
             try:
                 moved[each] = translate(values[each], found, wanted)
-            except (ValueError, OverflowError) as error:
+            except (ValueError, OverflowError, TypeError) as error:
                 failed = failed or f" ({each}: {error})"
                 moved.pop(each)
         if failed or not found.runs_like(wanted):

@@ -1,12 +1,16 @@
-"""NetCDF files: described by their own library, read by byte tables where those are known."""
+"""NetCDF files: described by their own library, read by byte tables where those are known.
+
+What lies in HDF5 is opened in a process of its own (`hdf5.py`), never in this one.
+"""
 
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import h5py
 import netCDF4
@@ -15,16 +19,22 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from maelio.converters import netcdf3, netcdf4
-from maelio.converters.groups import Level, path_of, visible
+from maelio.converters.groups import Level, path_of, pointed_at, visible
+from maelio.converters.hdf5 import hdf5
+from maelio.converters.isolation import Died
 from maelio.converters.source import Source, Variable, describe_variable, extent
 from maelio.converters.storage import Held, Slow, Storage, Unreadable
 from maelio.errors import BadData, BadRequest
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 library = threading.RLock()  # netCDF-C and HDF5 crash when two threads are inside, in whatever files
 
 _SHOWN = 12  # groups that a message names
+_SMALL = 2**12  # bytes that are read at once: to open the file again costs more
+_FILE_TO_HEADERS = 100  # bytes of a file for each of its headers, or far more
 
 
 def describe(path: Path, kind: Literal["netcdf3", "netcdf4"], group: str = "") -> Source:
@@ -34,6 +44,23 @@ def describe(path: Path, kind: Literal["netcdf3", "netcdf4"], group: str = "") -
         BadData: damaged, or cut short.
         BadRequest: there is no such group, or all variables are in groups and none was named.
     """
+    if kind == "netcdf3":
+        return _describe(path, kind, group)
+    return apart(path, path.stat().st_size // _FILE_TO_HEADERS, _describe, path, kind, group)
+
+
+def apart(path: Path, nbytes: int, function: Callable[..., T], *arguments: Any) -> T:
+    """What a function of a module returns that reads so much of a NetCDF4 file, in the process for that.
+
+    Raises BadData: HDF5 died of it, or took too long. And what the function raises.
+    """
+    try:
+        return hdf5.call(nbytes, function, *arguments)
+    except Died as death:
+        raise BadData(f"{path}: cannot be read as NetCDF: {death}") from None
+
+
+def _describe(path: Path, kind: Literal["netcdf3", "netcdf4"], group: str) -> Source:
     size, modified_ns = extent(path)
     classic = (
         netcdf3.tables(path) if kind == "netcdf3" else None
@@ -55,6 +82,7 @@ def describe(path: Path, kind: Literal["netcdf3", "netcdf4"], group: str = "") -
             if classic is not None
             else netcdf4.tables(path, {name: (places[name].group, raw[name].shape) for name in raw})
         )
+        describing = {name for variable in raw.values() for name in pointed_at(variable)}
         return Source(
             path=path,
             format=kind,
@@ -66,7 +94,11 @@ def describe(path: Path, kind: Literal["netcdf3", "netcdf4"], group: str = "") -
             ),
             variables={
                 name: describe_variable(
-                    path, name, variable, *_place(path, tables, name, variable), group=places[name].group
+                    path,
+                    name,
+                    variable,
+                    *_place(path, tables, name, variable, describes=name in describing),
+                    group=places[name].group,
                 )
                 for name, variable in raw.items()
             },
@@ -132,28 +164,44 @@ def _opened(path: Path, group: str) -> xr.Dataset:
 
 def read_raw(source: Source, names: Iterable[str]) -> dict[str, NDArray[Any]]:
     """Whole variables, not decoded. Raises BadData: naming the variable that cannot be read."""
+    variables = [source.variables[name] for name in names]
+    if source.format == "netcdf3":
+        return _read_whole(source.path, variables)
+    nbytes = sum(prod(variable.shape) * variable.stored.itemsize for variable in variables)
+    return apart(source.path, nbytes, _read_whole, source.path, variables)
+
+
+def _read_whole(path: Path, variables: Sequence[Variable]) -> dict[str, NDArray[Any]]:
     by_group: defaultdict[str, list[Variable]] = defaultdict(list)
-    for name in names:
-        by_group[source.variables[name].group].append(source.variables[name])
+    for variable in variables:
+        by_group[variable.group].append(variable)
     values = {}
-    for group, variables in by_group.items():
-        with open_raw(source.path, group) as raw:
-            for variable in variables:
-                with _named(source.path, variable.name):
-                    values[variable.name] = _values(source, variable, raw, {})
+    for group, members in by_group.items():
+        with open_raw(path, group) as raw:
+            for variable in members:
+                with _named(path, variable.name):
+                    values[variable.name] = _values(path, variable, raw, {})
     return values
 
 
 def read_slowly(source: Source, variable: Variable, box: Mapping[str, slice]) -> NDArray[Any]:
-    """A `box` of one variable, by dimension, not decoded, through the library."""
-    with open_raw(source.path, variable.group) as raw:
-        return _values(source, variable, raw, box)
+    """A `box` of one variable, by dimension, not decoded, through the library. Raises BadData: it died of it."""
+    if source.format == "netcdf3":
+        return _read_box(source.path, variable, box)
+    sizes = zip(variable.dimensions, variable.shape, strict=True)
+    count = prod(len(range(size)[box.get(dimension, slice(None))]) for dimension, size in sizes)
+    return hdf5.call(count * variable.stored.itemsize, _read_box, source.path, variable, box)
 
 
-def _values(source: Source, variable: Variable, raw: xr.Dataset, box: Mapping[str, slice]) -> NDArray[Any]:
+def _read_box(path: Path, variable: Variable, box: Mapping[str, slice]) -> NDArray[Any]:
+    with open_raw(path, variable.group) as raw:
+        return _values(path, variable, raw, box)
+
+
+def _values(path: Path, variable: Variable, raw: xr.Dataset, box: Mapping[str, slice]) -> NDArray[Any]:
     if _by_h5py(variable.storage):
         at = tuple(box.get(dimension, slice(None)) for dimension in variable.dimensions)
-        with h5py.File(source.path, "r") as file:
+        with h5py.File(path, "r") as file:
             return np.asarray(netcdf4.dataset(file, variable.group, variable.name)[at])
     values: NDArray[Any] = raw.variables[variable.name].isel(box).values
     return values
@@ -168,11 +216,22 @@ def _named(path: Path, name: str) -> Iterator[None]:
 
 
 def _place(
-    path: Path, tables: Mapping[str, tuple[np.dtype[Any], Storage]], name: str, raw: xr.Variable
+    path: Path,
+    tables: Mapping[str, tuple[np.dtype[Any], Storage]],
+    name: str,
+    raw: xr.Variable,
+    *,
+    describes: bool,
 ) -> tuple[np.dtype[Any], Storage]:
+    """The stored dtype, and where the values are; those of coordinates, and small ones of what describes others, are held."""
     stored, storage = tables.get(name) or (raw.dtype, Slow("no fixed place in the file"))
-    if raw.dims == (name,) and not isinstance(storage, Unreadable) and not _by_h5py(storage):
+    if isinstance(storage, Unreadable) or _by_h5py(storage):
+        return stored, storage
+    if raw.dims == (name,):
         with _named(path, name):
+            storage = Held(raw.values)
+    elif describes and raw.nbytes <= _SMALL:
+        with suppress(OSError, RuntimeError):  # told if it is wanted
             storage = Held(raw.values)
     return stored, storage
 

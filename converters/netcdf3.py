@@ -98,7 +98,7 @@ def tables(path: Path) -> dict[str, tuple[np.dtype[Any], Rows]]:
     content = _header_bytes(path)
     try:
         return _tables(path, content)
-    except (struct.error, KeyError, IndexError, UnicodeDecodeError) as error:
+    except (struct.error, KeyError, IndexError, ArithmeticError, UnicodeDecodeError) as error:
         raise BadData(f"{path}: the NetCDF header is damaged or cut short ({error!r})") from error
 
 

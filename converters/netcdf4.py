@@ -9,6 +9,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from maelio.converters.storage import Chunks, Rows, Slow, Storage, Unreadable
 from maelio.errors import BadData
@@ -73,13 +74,24 @@ def check_types(path: Path, group: str) -> None:
                 )
 
 
+def check_tables(path: Path) -> None:
+    """Look at the place of every chunk in the file. Raises BadData: where that is damaged."""
+
+    def look(name: str, member: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(member, h5py.Dataset) and member.chunks is not None:
+            member.id.chunk_iter(lambda chunk: None)
+
+    with _opened(path) as file:
+        file.visititems(look)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
     """Raises BadData: what h5py finds damaged, which it tells by any of these errors."""
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, RuntimeError, ValueError, KeyError, OverflowError) as error:
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise BadData(f"{path} cannot be opened as NetCDF: {error}") from error
 
 
@@ -87,19 +99,19 @@ def groups(path: Path) -> list[str]:
     """Paths of all groups that hold variables, without the root: `a`, `a/b`. Raises BadData: the file is damaged."""
     found: set[str] = set()
 
-    def look(name: str, member: h5py.Group | h5py.Dataset) -> None:
-        if isinstance(member, h5py.Dataset) and "/" in name:
-            found.add(name.rpartition("/")[0])
+    def look(name: bytes, member: h5py.h5o.ObjInfo) -> None:
+        if member.type == h5py.h5o.TYPE_DATASET and b"/" in name:
+            found.add(name.decode().rpartition("/")[0])
 
     with _opened(path) as file:
-        file.visititems(look)
+        h5py.h5o.visit(file.id, look, info=True)  # opens none of them
     return sorted(found)
 
 
 def dataset(file: h5py.File, group: str, name: str) -> h5py.Dataset:
     """Where the NetCDF library puts a variable: one that is named like a dimension but is none has a prefix."""
-    home = file[group or "/"]
-    return home.get(f"_nc4_non_coord_{name}", home[name])
+    home, prefixed = file[group or "/"], f"_nc4_non_coord_{name}"
+    return home[prefixed if prefixed in home else name]
 
 
 def _storage(path: Path, dataset: h5py.Dataset, shape: tuple[int, ...]) -> Storage:
@@ -123,7 +135,7 @@ def _storage(path: Path, dataset: h5py.Dataset, shape: tuple[int, ...]) -> Stora
         return Slow(f"HDF5 filters {', '.join(filters)}", by_h5py=True)
     if dataset.chunks is None:
         return _contiguous(path, dataset)
-    return _chunks(dataset, filters)
+    return _chunks(path, dataset, filters)
 
 
 def _simple(filters: Sequence[Filter]) -> bool:
@@ -185,19 +197,40 @@ def _contiguous(path: Path, dataset: h5py.Dataset) -> Storage:
     return Rows(offset, dataset.nbytes // dataset.shape[0] if dataset.shape[0] else 0)
 
 
-def _chunks(dataset: h5py.Dataset, filters: tuple[Filter, ...]) -> Chunks:
+def _chunks(path: Path, dataset: h5py.Dataset, filters: tuple[Filter, ...]) -> Chunks:
     found: list[tuple[tuple[int, ...], int, int, int]] = []
     dataset.id.chunk_iter(
         lambda chunk: found.append((chunk.chunk_offset, chunk.byte_offset, chunk.size, chunk.filter_mask))
     )
-    starts = [start for start, _, _, _ in found]
+    starts = np.array([start for start, _, _, _ in found], np.int64).reshape(-1, len(dataset.chunks))
+    _check_starts(path, dataset, starts)
     table = np.array([row[1:] for row in found], np.int64).reshape(-1, 3)
     return Chunks(
         shape=dataset.chunks,
-        starts=np.array(starts, np.int64).reshape(-1, len(dataset.chunks)),
+        starts=starts,
         offsets=table[:, 0],
         sizes=table[:, 1],
         skipped=table[:, 2],
         filters=filters,
         fill=dataset.fillvalue,
+    )
+
+
+def _check_starts(path: Path, dataset: h5py.Dataset, starts: NDArray[np.int64]) -> None:
+    """HDF5 itself finds nothing where no chunk starts, and reads the fill value.
+
+    Raises BadData: a chunk is not where chunks are, or is there twice.
+    """
+    counts = [-(-size // length) for size, length in zip(dataset.shape, dataset.chunks, strict=True)]
+    places, rest = np.divmod(starts, dataset.chunks)
+    astray = ((rest != 0) | (places < 0) | (places >= counts)).any(axis=1)
+    if astray.any():
+        found = f"a chunk at {tuple(starts[astray][0].tolist())}"
+    elif len(np.unique(np.ravel_multi_index(tuple(places.T), counts))) < len(starts):
+        found = "a chunk twice"
+    else:
+        return
+    raise BadData(
+        f"{path}: variable {dataset.name.strip('/')!r} has {found}, wanted one each at multiples of {dataset.chunks} "
+        f"within {dataset.shape}: its table of chunks is damaged"
     )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from maelio.converters.calendars import clock
 from maelio.converters.derive import reduced
 from maelio.converters.formats import describe_all
+from maelio.converters.hdf5 import hdf5
 from maelio.converters.locate import named
 from maelio.converters.members import Member, Wanted, take_part, wanted_of
 from maelio.converters.merge import additional, merge_carried
@@ -80,6 +81,13 @@ def survey(sources: object, target: Path | None, options: Options, folder: Path 
     if target is not None:
         _check_target(target, options)
         folder = staging(target)
+    found = _survey(sources, target, options, folder)
+    if found.prepared is None or not found.prepared.plan.slow():
+        hdf5.close()
+    return found
+
+
+def _survey(sources: object, target: Path | None, options: Options, folder: Path | None) -> Survey:
     verdicts = Verdicts(options.on)
     described = describe_all(
         located(named(sources), folder, options.group),

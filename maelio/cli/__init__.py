@@ -3,6 +3,8 @@
 A component is imported when its command runs, so that `maelio --help` answers at once.
 """
 
+import atexit
+import gc
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -72,6 +74,7 @@ app.add_typer(runs.runs, name="runs")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `maelio` with `argv` (default: the process's) and return its exit code; `maelio.errors` lists them."""
+    atexit.register(gc.freeze)  # at its end Python would look for garbage in all that it loaded
     try:
         app(args=argv, prog_name="maelio")
         sys.stdout.flush()

@@ -114,6 +114,7 @@ def convert(
     from maelio.converters.convert import convert as run
     from maelio.converters.convert import convert_part
     from maelio.converters.dry_run import dry_run as look_ahead
+    from maelio.converters.hdf5 import hdf5
     from maelio.converters.options import Options
     from maelio.converters.share import Share
     from maelio.settings import load_settings
@@ -140,6 +141,7 @@ def convert(
         dask=dask,
     )
     share = None if part is None else Share.parse(part)
+    hdf5.start()  # a bar would be drawn by a thread
     if format == "netcdf":
         if share or dask:
             raise BadRequest("--format netcdf is written by one process: leave out --part and --dask")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+import netCDF4
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -116,6 +117,32 @@ def test_damaged_values_name_the_file_and_the_variable(tmp_path: Path) -> None:
     assert "'t'" in message
     assert code == 6
     assert not (tmp_path / "s.zarr").exists()
+
+
+def test_times_that_count_from_no_date_are_told_as_numbers(tmp_path: Path) -> None:
+    """A byte of a file's units is another; other files are counted as the first one."""
+    units = "hours since 2@00-01-01"
+    source = write_netcdf(tmp_path / "a.nc", {"t": FIELD}, times=[0, 1, 1, 2], units=units)
+    message, _ = refused([source], tmp_path / "s.zarr")
+    assert "time 1 occurs twice" in message
+    other = write_netcdf(tmp_path / "b.nc", {"t": FIELD}, first=4)
+    message, _ = refused([other, source], tmp_path / "s.zarr")
+    assert f"{source}: variable 'time'" in message
+    assert units in message
+
+
+def test_a_damaged_variable_that_describes_another_is_named(tmp_path: Path) -> None:
+    """Small ones are read when a file is described, which goes on without."""
+    source = write_netcdf(tmp_path / "a.nc", {"t": FIELD})
+    with netCDF4.Dataset(source, "a") as file:
+        area = file.createVariable("area", "f8", ("latitude", "longitude"), zlib=True)
+        area[:] = np.random.default_rng(0).random(area.shape)
+        file["t"].cell_measures = "area: area"
+    damage(source, "area")
+    message, code = refused([source], tmp_path / "s.zarr")
+    assert f"{source}: variable 'area' cannot be read" in message
+    assert code == 6
+    assert {"t", "area"} <= describe(source).variables.keys()
 
 
 REQUESTS: dict[str, tuple[Options, str]] = {

@@ -173,8 +173,9 @@ def test_without_hdf5plugin_the_remedy_is_to_install_it(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['hdf5plugin'] = None\n"
         "from maelio.cli import main\n"
+        "code = main(['convert', 'lz4.h5', 'lz4.zarr'])\n"
         "assert main(['convert', 'zstd.h5', 'zstd.zarr']) == 0\n"
-        "sys.exit(main(['convert', 'lz4.h5', 'lz4.zarr']))"
+        "sys.exit(code)"
     )
     run = subprocess.run(
         [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=tmp_path

@@ -1,6 +1,7 @@
 """Byte tables: what the fast path reads is what the file's own library reads."""
 
 import os
+import struct
 from pathlib import Path
 
 import h5py
@@ -16,6 +17,7 @@ from maelio.converters.formats import describe
 from maelio.converters.storage import Chunks, Rows, Slow, read_rows
 from maelio.errors import BadData
 from maelio.packed import unshuffle
+from tests.converters.hdf5_files import field, write_hdf5
 
 
 @given(items=st.binary(min_size=1, max_size=4000), itemsize=st.sampled_from([1, 2, 4, 8]))
@@ -102,3 +104,17 @@ def test_an_unlimited_dimension_that_a_variable_does_not_fill_is_read_slowly(tmp
     source = describe(tmp_path / "a.nc")
     assert isinstance(source.variables["short"].storage, Slow)
     assert isinstance(source.variables["long"].storage, Chunks)
+
+
+@pytest.mark.parametrize(
+    "start", [(10, 0, 0, 0), (6, 0, 0, 0), (25, 0, 0, 0), (2**62, 0, 0, 0), (2**63, 0, 0, 0)]
+)
+def test_a_chunk_where_none_can_be_is_refused(tmp_path: Path, start: tuple[int, ...]) -> None:
+    """Its values would be nowhere, and whatever is in memory in their place."""
+    path = write_hdf5(tmp_path / "a.nc", field(), chunks=(5, 5, 7), compression="gzip")
+    content = path.read_bytes()
+    key = struct.pack("<4Q", 5, 0, 0, 0)  # of the tree, with a zero for the bytes of a value
+    assert content.count(key) == 1
+    path.write_bytes(content.replace(key, struct.pack("<4Q", *start)))
+    with pytest.raises(BadData, match=r"a\.nc: .*(table of chunks is damaged|cannot be opened as NetCDF)"):
+        describe(path)
