@@ -1,11 +1,10 @@
 """One shard file, open for reading: its bytes by offset.
 
-Bytes that need no decoding are read straight to where they are wanted, a quarter cheaper where the chunk
-begins on a page of the file. Compressed bytes are looked at in place, in a mapping of the file: to copy them
-first costs a fifth of the speed of LZ4. Their pages are asked for before they are touched, so that waiting
-for the disk is apart from decoding, and a file that was cut short is an error and not a SIGBUS; it is one
-only for a file cut in the very moment one of its chunks is decoded. Where the kernel cannot do that, they are
-copied.
+Bytes are looked at in place, in a mapping of the file: to copy compressed ones first costs a fifth of the speed of
+LZ4, and to copy the others out of a mapping is a fifth cheaper than to have the kernel do it. Their pages are asked
+for before they are touched, so that waiting for the disk is apart from decoding, and a file that was cut short is an
+error and not a SIGBUS; it is one only for a file cut in the very moment one of its chunks is decoded. Where the
+kernel cannot do that, they are read.
 
 A read that the disk or the network fails is tried again, after a pause that doubles.
 """
@@ -88,12 +87,16 @@ class ShardFile:
                 failed = self._failed(failed, error, offset, length, stop)
 
     def read_into(self, offset: int, out: memoryview, stop: threading.Event = _NEVER) -> None:
-        """Fill `out` with the bytes from `offset`; not for a mapped file.
+        """Fill `out` with the bytes from `offset`.
 
         Raises:
             BadData: it ends before, or cannot be read, however often that is tried.
             Stopped: `stop` was set while it was tried again.
         """
+        if self._mapping is not None:
+            found = self.fetch(offset, len(out), stop)
+            np.copyto(np.frombuffer(out, np.uint8), np.frombuffer(found, np.uint8))  # lets go of the GIL
+            return
         failed = 0
         while out:
             try:

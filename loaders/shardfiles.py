@@ -43,14 +43,13 @@ class ShardFiles:
     """
 
     def __init__(
-        self, store: Store, name: str, *, mapped: bool, patience: Patience = PATIENCE, most: int = OPEN_FILES
+        self, store: Store, name: str, *, patience: Patience = PATIENCE, most: int = OPEN_FILES
     ) -> None:
         array, shards = store.arrays[name], store.contents.stacks[name].shards
         if len(shards) != array.shards:
             raise BadData(f"{store.path}: {name!r} lists {len(shards)} shards, wanted {array.shards}")
         self._paths = [f"{store.path}/{array.shard_key(number)}" for number in range(len(shards))]
         self._shards = shards
-        self._mapped = mapped
         self._patience = patience
         _expect_sizes(self._paths, shards)
         table = read_table(store, name)
@@ -69,7 +68,7 @@ class ShardFiles:
         file = ShardFile(
             Path(self._paths[number]),
             nbytes=self._shards[number].bytes,
-            mapped=self._mapped,
+            mapped=True,
             patience=self._patience,
         )
         with self._lock:

@@ -188,14 +188,8 @@ class Shards(Rows):
         parts = [Part.whole(array)] if parts is None else list(parts)
         super().__init__(array, parts, array.rows_per_chunk, cached_chunks)
         self._raw = self.array.codec.name == "none"
-        self._staged = (
-            None
-            if bring is None
-            else StagedShards(store, name, mapped=not self._raw, patience=patience, bring=bring)
-        )
-        self._files = self._staged or ShardFiles(
-            store, name, mapped=not self._raw, patience=patience, most=open_files
-        )
+        self._staged = None if bring is None else StagedShards(store, name, patience=patience, bring=bring)
+        self._files = self._staged or ShardFiles(store, name, patience=patience, most=open_files)
         self._chunk_rows_per_file = self.array.rows_per_shard // self.array.rows_per_chunk
         of_row = self.array.chunks_per_shard // self._chunk_rows_per_file
         self._index = self._files.places.reshape(-1, of_row, 2)

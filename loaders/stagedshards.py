@@ -22,10 +22,9 @@ class StagedShards:
     Raises BadData, NotPermitted: the table of the chunks cannot be read.
     """
 
-    def __init__(self, store: Store, name: str, *, mapped: bool, patience: Patience, bring: Bring) -> None:
+    def __init__(self, store: Store, name: str, *, patience: Patience, bring: Bring) -> None:
         self._store = store
         self._array, self._shards = store.arrays[name], store.contents.stacks[name].shards
-        self._mapped = mapped
         self._patience = patience
         self._bring = bring
         table = read_table(store, name)
@@ -67,4 +66,4 @@ class StagedShards:
                 if key is None
                 else index_beside(self._store.path / key, chunks=chunks, nbytes=nbytes)
             )
-        return ShardFile(path, nbytes=nbytes, mapped=self._mapped, patience=self._patience)
+        return ShardFile(path, nbytes=nbytes, mapped=True, patience=self._patience)
