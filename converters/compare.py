@@ -34,14 +34,7 @@ from maelio.store import open_store
 BLOCK_VALUES = 2**21  # held at once, from each side
 
 _ENGINES = {"netcdf3": "netcdf4", "netcdf4": "netcdf4"}  # of xarray, by what a file is
-_DAMAGED = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-)  # what libraries raise of it
+_DAMAGED = (OSError, RuntimeError, ValueError, TypeError, AttributeError, KeyError, OverflowError)
 _NUMBERS = "fiub"
 _TEXT = "SUTO"  # one text may be any of these dtypes
 

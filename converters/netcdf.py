@@ -33,6 +33,7 @@ T = TypeVar("T")
 library = threading.RLock()  # netCDF-C and HDF5 crash when two threads are inside, in whatever files
 
 _SHOWN = 12  # groups that a message names
+_DAMAGED = (OSError, RuntimeError, ValueError, TypeError, AttributeError, KeyError)  # of attributes, filters
 _SMALL = 2**12  # bytes that are read at once: to open the file again costs more
 _FILE_TO_HEADERS = 100  # bytes of a file for each of its headers, or far more
 
@@ -157,7 +158,7 @@ def _opened(path: Path, group: str) -> xr.Dataset:
             cache=False,
             create_default_indexes=False,
         )
-    except (OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:  # the last: attributes
+    except _DAMAGED as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise BadData(f"{path} cannot be opened as NetCDF: {reason}") from error
 
@@ -203,7 +204,10 @@ def _values(path: Path, variable: Variable, raw: xr.Dataset, box: Mapping[str, s
         at = tuple(box.get(dimension, slice(None)) for dimension in variable.dimensions)
         with h5py.File(path, "r") as file:
             return np.asarray(netcdf4.dataset(file, variable.group, variable.name)[at])
-    values: NDArray[Any] = raw.variables[variable.name].isel(box).values
+    try:
+        values: NDArray[Any] = raw.variables[variable.name].isel(box).values
+    except IndexError as error:  # a failed read, as xarray tells it
+        raise RuntimeError(str(error)) from error
     return values
 
 
@@ -211,7 +215,7 @@ def _values(path: Path, variable: Variable, raw: xr.Dataset, box: Mapping[str, s
 def _named(path: Path, name: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, IndexError) as error:
         raise BadData(f"{path}: variable {name!r} cannot be read: {error}") from error
 
 
@@ -231,7 +235,7 @@ def _place(
         with _named(path, name):
             storage = Held(raw.values)
     elif describes and raw.nbytes <= _SMALL:
-        with suppress(OSError, RuntimeError):  # told if it is wanted
+        with suppress(OSError, RuntimeError, IndexError):  # told if it is wanted
             storage = Held(raw.values)
     return stored, storage
 
