@@ -3,6 +3,8 @@
 import logging
 import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +18,6 @@ import xarray as xr
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader
 from zarr.codecs import BloscCodec, BytesCodec, GzipCodec, ZstdCodec
 
 import maelio
@@ -181,16 +182,32 @@ def test_a_run_goes_on_in_another_process(source: Path, tmp_path: Path) -> None:
         other.load_state_dict(state)
 
 
+WORKERS = """
+import sys
+from torch.utils.data import DataLoader
+import maelio
+
+def bytes_of(batches):
+    return [{name: values.numpy().tobytes() for name, values in batch.items()} for batch in batches]
+
+if __name__ == "__main__":
+    batches = maelio.stream(sys.argv[1], batch_size=6)
+    alone = bytes_of(batches)
+    batches.set_epoch(0)
+    loader = DataLoader(batches, batch_size=None, num_workers=2, multiprocessing_context=sys.argv[2])
+    assert bytes_of(loader) == alone
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["netcdf4", "zarr3"])
 @pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_worker_processes_read_in_place(tmp_path: Path, form: str, start: Any) -> None:
-    """Each opens the files for itself."""
-    batches = maelio.stream(write(tmp_path, form, 20, ["f4"], chunk=4), batch_size=6)
-    wanted = bytes_of(batches)
-    batches.set_epoch(0)
-    loader = DataLoader(batches, batch_size=None, num_workers=2, multiprocessing_context=start)
-    assert bytes_of(loader) == wanted
+def test_worker_processes_read_in_place(tmp_path: Path, form: str, start: str) -> None:
+    """Each opens the files for itself; not in a fork of this process, which ran flows of Prefect."""
+    script = tmp_path / "workers.py"
+    script.write_text(WORKERS)
+    source = write(tmp_path, form, 20, ["f4"], chunk=4)
+    subprocess.run([sys.executable, script, source, start], check=True, timeout=120)
 
 
 @pytest.mark.parametrize(

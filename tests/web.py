@@ -183,4 +183,12 @@ def serve(folder: Path, handler: type[Handler] = Handler) -> Iterator[Web]:
             server.shutdown()
             thread.join()
             if issubclass(handler, BucketHandler):  # fsspec keeps what is connected to this one for the next
-                fsspec.get_filesystem_class("s3").clear_instance_cache()
+                _forget(fsspec.get_filesystem_class("s3"))
+
+
+def _forget(kind: Any) -> None:
+    """Close what file systems of this kind are connected to."""
+    for held in kind._cache.values():
+        if held._s3 is not None:
+            held.close_session(held.loop, held._s3)
+    kind.clear_instance_cache()
