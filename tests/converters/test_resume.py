@@ -23,9 +23,11 @@ MANY = Options(shard_bytes=1)  # every chunk is a region of its own
 
 # Says "ready" when a few regions are committed, then goes on slowly until somebody stops it.
 SLOW_CONVERSION = """
-import sys, time
+import signal, sys, time
 from maelio.converters.convert import convert
 from maelio.converters.options import Options
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 
 def slowly(progress):
     if progress.regions_done >= 3:
