@@ -3,7 +3,6 @@
 import glob
 import logging
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -14,11 +13,10 @@ from urllib.parse import parse_qsl
 import xarray as xr
 
 from maelio.errors import BadRequest, NotFound
+from maelio.urls import local_name
 
 log = logging.getLogger(__name__)
 
-_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*(://|::)")
-_LOCAL = re.compile(r"(file|local)://")
 _CLIMETLAB = "climetlab:"
 
 
@@ -76,10 +74,10 @@ def _by_name(text: str) -> Iterator[Path | Url]:
         yield Path(text)
     elif text.startswith(_CLIMETLAB):
         yield from map(Path, _files_of(_load(text.removeprefix(_CLIMETLAB))))
-    elif local := _LOCAL.match(text):
-        yield from _by_name(text[local.end() :])
-    elif _URL.match(text):
+    elif (local := local_name(text)) is None:
         yield Url(text)
+    elif local != text:
+        yield from _by_name(local)
     elif glob.has_magic(text):
         matching = sorted(glob.glob(text, recursive=True))
         if not matching:

@@ -1,7 +1,7 @@
 """One shard file, open for reading: its bytes by offset.
 
 Bytes are looked at in place, in a mapping of the file: to copy compressed ones first costs a fifth of the speed of
-LZ4, and to copy the others out of a mapping is a fifth cheaper than to have the kernel do it. Their pages are asked
+LZ4, and to copy the others out of a mapping is cheaper than to have the kernel do it. Their pages are asked
 for before they are touched, so that waiting for the disk is apart from decoding, and a file that was cut short is an
 error and not a SIGBUS; it is one only for a file cut in the very moment one of its chunks is decoded. Where the
 kernel cannot do that, they are read.

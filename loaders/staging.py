@@ -23,10 +23,10 @@ from maelio.foreign import Foreign
 from maelio.loaders.needs import Files
 from maelio.loaders.shardfile import Patience, Stopped
 from maelio.loaders.stagefolder import StageFolder
-from maelio.remote import failure, file_system, local_name
+from maelio.remote import failure, file_system
 from maelio.settings import load_settings
 from maelio.store import COORDINATES, ROOTS, Store, parse_store
-from maelio.urls import public
+from maelio.urls import local_name, public
 
 CONNECTIONS = 8
 NETWORK_PAUSE_S = 0.5  # before the second try; then twice that, and so on

@@ -1,6 +1,5 @@
 """What is behind a URL: opened by fsspec, with whatever credentials it finds; its failures in our words."""
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,16 +11,6 @@ from maelio.errors import BadRequest, MaelioError, Missing, NotFound, NotPermitt
 from maelio.urls import public
 
 IDLE_S = 60.0  # a server that sends nothing for so long has failed
-
-_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*(://|::)")
-_LOCAL = re.compile(r"(file|local)://")
-
-
-def local_name(text: str) -> str | None:
-    """The path that a text names, with `file://` or without; None where it is a URL of something else."""
-    if local := _LOCAL.match(text):
-        return text[local.end() :]
-    return None if _URL.match(text) else text
 
 
 def file_system(url: str) -> tuple[AbstractFileSystem, str]:

@@ -6,9 +6,18 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from maelio.errors import BadRequest
 
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*(://|::)")
+_LOCAL = re.compile(r"(file|local)://")
 _SECRET = re.compile(r"signature|token|key|secret|credential|password|^sig$", re.IGNORECASE)
 _PORTS = {"http": ":80", "https": ":443"}
 _SUFFIX = re.compile(r"(\.tar)?\.[A-Za-z0-9]{1,10}$")
+
+
+def local_name(text: str) -> str | None:
+    """The path that a text names, with `file://` or without; None where it is a URL of something else."""
+    if local := _LOCAL.match(text):
+        return text[local.end() :]
+    return None if _URL.match(text) else text
 
 
 def public(url: str) -> str:
