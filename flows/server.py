@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -55,11 +55,14 @@ def a_server() -> Iterator[None]:
 
 
 class OwnServer:
-    """Started at once, ready a few seconds later, ended with this process."""
+    """Started at once, ready a few seconds later, ended with this process.
 
-    def __init__(self) -> None:
-        self.port = _free_port()
-        self.process = _start(self.port)
+    It has no pages and starts nothing by itself; `settings`, Prefect's environment variables, may change that.
+    """
+
+    def __init__(self, port: int | None = None, settings: Mapping[str, str] | None = None) -> None:
+        self.port = port or _free_port()
+        self.process = _start(self.port, settings or {})
         atexit.register(self.stop)
 
     def url(self) -> str:
@@ -97,14 +100,17 @@ def own_server() -> OwnServer:
     return OwnServer()
 
 
-def _start(port: int) -> subprocess.Popen[bytes]:
+def _start(port: int, settings: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """As Prefect's own SubprocessASGIServer does it (3.8.8), but out of reach of the terminal's Ctrl-C."""
     environment = {
         **os.environ,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
         "PREFECT_UI_ENABLED": "0",
         "PREFECT__SERVER_EPHEMERAL": "1",
         "PREFECT__SERVER_FINAL": "1",
         **get_current_settings().to_environment_variables(exclude_unset=True),
+        **settings,
     }
     module = Path(prefect.__file__).parent
     arguments = ["--app-dir", str(module.parent), "--factory", "prefect.server.api.server:create_app"]

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-_INSTALL = {"chromium": "apt-get install chromium"}
+_INSTALL = {
+    "chromium": "apt-get install chromium",
+    "slurmctld": "apt-get install slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge",
+}
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +24,7 @@ def needs() -> Callable[[str], str]:
     """
 
     def find(program: str) -> str:
-        path = shutil.which(program)
+        path = shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
         if path is None:
             message = f"{program} is not installed: {_INSTALL[program]}"
             if program in re.split(r"[,\s]+", os.environ.get("MAELIO_REQUIRE", "")):

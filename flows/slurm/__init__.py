@@ -1,0 +1,1 @@
+"""Slurm, spoken to in plain text: sbatch, squeue, sacct and scancel, and a Prefect worker over them."""
