@@ -108,8 +108,14 @@ class Cluster:
 
     def mend_node(self, node: str) -> None:
         self.start_node(node)
-        self.call("scontrol", "update", f"nodename={node}", "state=resume")
-        self.wait_until_idle()
+
+        def mended() -> bool:
+            if self._idle() == set(NODES):
+                return True
+            self.call("scontrol", "update", f"nodename={node}", "state=resume")  # refused once it came back by itself
+            return False
+
+        self.wait(mended, "nodes are not up")
 
     def kill_steps(self, node: str) -> None:
         """What runs on a node beside slurmd. The supervisors of jobs first: they would still tell what became of them."""
@@ -173,9 +179,7 @@ def cluster() -> Iterator[Cluster]:
         made.wait_until_idle()
         yield made
     finally:
-        for (
-            daemon
-        ) in made.daemons.values():  # nothing of theirs outlives the folder, so nothing need be put in order
+        for daemon in made.daemons.values():  # nothing of theirs outlives the folder
             for process in [*psutil.Process(daemon.pid).children(recursive=True), daemon]:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()

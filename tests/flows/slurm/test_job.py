@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -30,6 +30,7 @@ def read_by_bash(text: str) -> list[str]:
     return done.stdout.decode().split("\0")[:-1]
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(words, min_size=1), st.lists(words), words, st.lists(words))
 def test_any_text_arrives_in_the_job_as_it_is(
     command: list[str], modules: list[str], image: str, binds: list[str]
@@ -42,6 +43,7 @@ def test_any_text_arrives_in_the_job_as_it_is(
     assert read_by_bash(script(job, command)) == inside + command
 
 
+@settings(deadline=None)
 @given(words, words, words)
 def test_any_text_is_one_argument_of_sbatch(partition: str, name: str, comment: str) -> None:
     command = sbatch_command(Job(partition=partition), name=name, comment=comment)
@@ -97,6 +99,7 @@ jobs = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(jobs, jobs)
 def test_what_a_job_says_goes_before_its_site(site: Job, job: Job) -> None:
     merged = over(site, job)
@@ -121,5 +124,5 @@ def test_a_site_file_is_found_by_its_path_and_read_with_care(tmp_path: Path) -> 
     path.write_text("nodes = ")
     with pytest.raises(BadSetting, match="no TOML"):
         read_site(str(path))
-    with pytest.raises(NotFound, match="site 'nowhere'.*wanted one of example"):
+    with pytest.raises(NotFound, match=r"site 'nowhere'.*wanted one of example"):
         read_site("nowhere")
