@@ -47,6 +47,9 @@ class Dataset(climetlab.Dataset):  # type: ignore[misc]  # climetlab ships no ty
     while the dataset is there, and once xarray has seen them until it is closed (`with`, or `close()`) or the process ends.
     """
 
+    chunks: ClassVar[Mapping[str, int]] = {}
+    """How much xarray reads at once unless it is told."""
+
     def __init__(self, **arguments: JsonValue) -> None:
         super().__init__()
         self.arguments = arguments
@@ -86,7 +89,7 @@ class Dataset(climetlab.Dataset):  # type: ignore[misc]  # climetlab ships no ty
         `chunks` is xarray's, {"time": 1} for instance; without it they are those of the files, or a whole variable of one.
         """
         _open.add(self._lease)
-        return self.merged(self.files(), {} if chunks is None else chunks)
+        return self.merged(self.files(), self.chunks if chunks is None else chunks)
 
     def store_name(self) -> str:
         """What a converted copy is called: another once a file, or what is asked for, is another."""
@@ -144,12 +147,17 @@ class Described(Dataset):
     description: ClassVar[Description]
     twin: ClassVar[type["Described"]]
 
-    def __init_subclass__(cls, *, twin_of: type["Described"] | None = None, **kwargs: Any) -> None:
+    def __init_subclass__(
+        cls, *, twin_of: type["Described"] | None = None, abstract: bool = False, **kwargs: Any
+    ) -> None:
         super().__init_subclass__(**kwargs)
+        if abstract:
+            return
         about = cls.description
         cls.name = about.id
         cls.home_page, cls.licence, cls.citation = about.home_page, about.licence, about.citation
         cls.terms_of_use, cls.documentation = about.terms_of_use, about.about
+        cls.chunks = about.chunks
         cls.__signature__ = about.signature
         if twin_of is None:
             body = {
@@ -257,7 +265,7 @@ class Described(Dataset):
 
     def _write(self, target: Path) -> None:
         """What `to_xarray` gives as a Zarr group, some samples a chunk."""
-        data = self.merged(self.files(), "auto")
+        data = self.merged(self.files(), self.chunks)
         *outer, inner = (self.description.samples or "time").split(",")
         row = max(each.dtype.itemsize * each.size // each.sizes.get(inner, 1) for each in data.values())
         for dimension in outer:

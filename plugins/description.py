@@ -78,8 +78,8 @@ class Description:
     may have, the values of other arguments, which come before those that were given. `rule` says what is wrong with a
     combination, in words that follow the dataset's name. `minimal` are arguments that will do. `withheld` says why
     there is no file at all, only a stand-in. `version` is that of the data, or of the plugin that they were published with.
-    `same_as`: the id of which this is another name. `samples`: the dimension that training draws samples from. `whole`: the
-    data are what is in the files, one behind the other.
+    `same_as`: the id of which this is another name. `samples`: the dimension that training draws samples from. `chunks`: how much
+    xarray reads at once unless it is told. `whole`: the data are what is in the files, one behind the other.
     """
 
     id: str
@@ -102,6 +102,7 @@ class Description:
     withheld: str | None = None
     same_as: str | None = None
     samples: str | None = None
+    chunks: Mapping[str, int] = field(default_factory=dict)
     whole: bool = True
 
     @property
