@@ -4,35 +4,27 @@ They lie below `synthetic/` in the user's cache, in the tree that CliMetLab read
 with CLIMETLAB_MIRROR pointing there the original plugins read them too.
 """
 
-from collections.abc import Iterable, Mapping
-from importlib import import_module
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from filelock import FileLock
-from pydantic import JsonValue
 
 from maelio.errors import Missing
 from maelio.plugins.description import Request
 
-
-class Writer(Protocol):
-    """Writes the one file that a request's URL would give, the same for the same arguments; `scale` 1 has its sizes."""
-
-    def __call__(
-        self, path: Path, request: Mapping[str, JsonValue], *, scale: float = 1.0, seed: int = 0
-    ) -> None: ...
+if TYPE_CHECKING:
+    from maelio.plugins.standins import Writer
 
 
-def writer_of(dataset: str) -> Writer:
+def writer_of(dataset: str) -> "Writer":
     """By the public id. Raises Missing: nothing is known to write it."""
-    try:
-        standins: Any = import_module("maelio.plugins.standins")
-        found: Writer = standins.WRITERS[dataset]
-    except (ModuleNotFoundError, KeyError):
-        raise Missing(f"dataset {dataset!r}: there is no stand-in of it") from None
-    return found
+    from maelio.plugins.standins import WRITERS  # eccodes, netCDF4: half a second
+
+    if dataset not in WRITERS:
+        raise Missing(f"dataset {dataset!r}: there is no stand-in of it")
+    return WRITERS[dataset]
 
 
 def folder_of(cache: Path, scale: float, seed: int) -> Path:
@@ -46,7 +38,7 @@ def place_of(folder: Path, url: str) -> Path:
 
 
 def write(
-    requests: Iterable[Request], folder: Path, writer: Writer, *, scale: float, seed: int
+    requests: Iterable[Request], folder: Path, writer: "Writer", *, scale: float, seed: int
 ) -> tuple[Path, ...]:
     """The files, each made once, whichever processes ask for it at the same time."""
     return tuple(
@@ -54,7 +46,7 @@ def write(
     )
 
 
-def _written(path: Path, request: Request, writer: Writer, *, scale: float, seed: int) -> Path:
+def _written(path: Path, request: Request, writer: "Writer", *, scale: float, seed: int) -> Path:
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
