@@ -21,7 +21,7 @@ from maelio.cache.fetch import fetch
 from maelio.cache.leases import Lease
 from maelio.converters.convert import convert
 from maelio.converters.options import Options
-from maelio.errors import BadRequest, NotFound
+from maelio.errors import BadRequest, MaelioError, NotFound
 from maelio.plugins import manifest, synthetic
 from maelio.plugins.description import Description, Request
 from maelio.plugins.legal import nearest_word
@@ -260,7 +260,11 @@ class Described(Dataset):
             rmtree(made, ignore_errors=True)
             self._write(made)
             made.rename(between)
-        convert([between], target, self.options())
+        try:
+            convert([between], target, self.options())
+        except MaelioError:
+            rmtree(between)
+            raise
         rmtree(between)
 
     def _write(self, target: Path) -> None:
@@ -274,7 +278,8 @@ class Described(Dataset):
         chunked = data.chunk({name: samples.get(str(name), -1) for name in data.dims})
         for each in chunked.variables.values():
             each.encoding.clear()  # of NetCDF
-        chunked.to_zarr(target, zarr_format=3, consolidated=False)
+        texts = {name: each.astype(str) for name, each in chunked.variables.items() if each.dtype == object}
+        chunked.assign(texts).to_zarr(target, zarr_format=2, consolidated=False)
 
 
 def name_of_store(name: str, arguments: Mapping[str, JsonValue], files: Sequence[JsonValue]) -> str:
