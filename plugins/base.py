@@ -22,7 +22,7 @@ from maelio.cache.leases import Lease
 from maelio.converters.convert import convert
 from maelio.converters.options import Options
 from maelio.errors import BadRequest, MaelioError, NotFound
-from maelio.plugins import manifest, synthetic
+from maelio.plugins import manifest, names, synthetic
 from maelio.plugins.description import Description, Request
 from maelio.plugins.legal import nearest_word
 from maelio.settings import load_settings
@@ -38,6 +38,8 @@ _CHUNK = 32 * 2**20  # bytes
 
 _open: set[Lease] = set()
 """Of datasets whose files xarray may open at any time: nobody tells when it is done with them."""
+
+names.guard()
 
 
 class Dataset(climetlab.Dataset):  # type: ignore[misc]  # climetlab ships no types
