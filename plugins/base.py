@@ -25,6 +25,7 @@ from maelio.errors import BadRequest, MaelioError, NotFound
 from maelio.plugins import manifest, names, synthetic
 from maelio.plugins.description import Description, Request
 from maelio.plugins.legal import nearest_word
+from maelio.plugins.netcdf import open_files
 from maelio.settings import load_settings
 from maelio.store import FORMAT
 from maelio.urls import local_name
@@ -81,9 +82,10 @@ class Dataset(climetlab.Dataset):  # type: ignore[misc]  # climetlab ships no ty
 
     def merged(self, files: Sequence[Path], chunks: Any) -> "xr.Dataset":
         """What files of the dataset are together, lazily: what `to_xarray` gives. `chunks` is never None."""
-        import xarray as xr
-
-        return xr.open_mfdataset(files, chunks=chunks, engine="netcdf4")
+        return open_files(
+            files,
+            chunks,
+        )
 
     def to_xarray(self, chunks: Any = None) -> "xr.Dataset":
         """As the original gives it, but lazily: values are read and computed when they are used.
@@ -249,7 +251,10 @@ class Described(Dataset):
         return name_of_store(self.description.key, self.arguments, content)
 
     def options(self) -> Options:
-        return replace(super().options(), samples=self.description.samples)
+        """Between the dates that were asked for there may be others. Raises BadRequest: it has nothing to draw samples from."""
+        if self.description.samples is None:
+            raise BadRequest(f"dataset {self.name!r}: has no samples, it cannot be streamed; use to_xarray()")
+        return replace(super().options(), samples=self.description.samples, on={"gap": "allow"})
 
     def convert_to(self, target: Path) -> None:
         """The files themselves where they are what `to_xarray` gives, else that, by way of a copy that is removed again."""
