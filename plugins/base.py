@@ -25,6 +25,7 @@ from maelio.errors import BadRequest, MaelioError, NotFound
 from maelio.plugins import manifest, names, synthetic
 from maelio.plugins.description import Description, Request
 from maelio.plugins.legal import nearest_word
+from maelio.plugins.manifest import Entry
 from maelio.plugins.netcdf import open_files
 from maelio.settings import load_settings
 from maelio.store import FORMAT
@@ -76,7 +77,7 @@ class Dataset(climetlab.Dataset):  # type: ignore[misc]  # climetlab ships no ty
         """The files behind the dataset, in order, from the cache or fetched into it. Raises what `maelio.cache.fetch` raises."""
         return tuple(fetch(self.urls(), lease=self._lease))
 
-    def manifest(self) -> tuple[manifest.Entry, ...]:
+    def manifest(self) -> tuple[Entry, ...]:
         """URL, size and digest of each file, in order."""
         return tuple(map(manifest.entry, self.urls(), self.files()))
 
@@ -218,11 +219,12 @@ class Described(Dataset):
         """
         return self._files(self.requests)
 
-    def manifest(self) -> tuple[manifest.Entry, ...]:
+    def manifest(self) -> tuple[Entry, ...]:
         """URL, size and digest of each file, in order: as noted, where they were ever fetched."""
-        path = self._manifest(self.urls())
-        noted = None if self.synthetic else manifest.read(path)
-        return noted or super().manifest()
+        return self._noted() or super().manifest()
+
+    def _noted(self) -> tuple[Entry, ...] | None:
+        return None if self.synthetic else manifest.read(self._manifest(self.urls()))
 
     def _files(self, requests: Sequence[Request]) -> tuple[Path, ...]:
         urls = [each.url for each in requests]
@@ -243,11 +245,10 @@ class Described(Dataset):
 
     def store_name(self) -> str:
         """By the digests of what was fetched: the same however often the cache had to fetch it."""
-        noted = None if self.synthetic else manifest.read(self._manifest(self.urls()))
-        if noted is None:
-            content = states(self.name, self.files())
-        else:
-            content = [[each.url, each.size, each.digest] for each in noted]
+        files = None if (noted := self._noted()) else self.files()
+        if files is not None and (noted := self._noted()) is None:
+            return name_of_store(self.description.key, self.arguments, states(self.name, files))
+        content: list[JsonValue] = [[each.url, each.size, each.digest] for each in noted or ()]
         return name_of_store(self.description.key, self.arguments, content)
 
     def options(self) -> Options:
