@@ -82,8 +82,12 @@ def test_a_file_takes_the_place_of_another_when_it_is_whole(tmp_path: Path) -> N
 def test_a_file_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "a.nc"
     path.write_bytes(b"old")
-    with pytest.raises(ZeroDivisionError), replacing(path) as part:
+
+    def fail(part: Path) -> None:
         part.write_bytes(b"half")
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), replacing(path) as part:
+        fail(part)
     assert path.read_bytes() == b"old"
     assert [*tmp_path.iterdir()] == [path]
