@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -13,28 +13,33 @@ from maelio.plugins.standins.fields import PERIOD, generator, noise, scaled
 
 Floats = NDArray[np.float64]
 
+laws = settings(deadline=None, max_examples=60)
 few = st.integers(1, 6)
 exponents = arrays(np.float64, few, elements=st.floats(-700, 700))
 positive = arrays(np.float64, few, elements=st.floats(1e-300, 1e300))
 angles = arrays(np.float64, few, elements=st.floats(-1e4, 1e4))
 
 
+@laws
 @given(exponents)
 def test_exp_is_that_of_numpy(x: Floats) -> None:
     np.testing.assert_allclose(elementary.exp(x), np.exp(x), rtol=1e-14)
 
 
+@laws
 @given(positive)
 def test_log_is_that_of_numpy(x: Floats) -> None:
     np.testing.assert_allclose(elementary.log(x), np.log(x), rtol=1e-14, atol=1e-15)
 
 
+@laws
 @given(angles)
 def test_cos_and_sin_are_those_of_numpy(x: Floats) -> None:
     np.testing.assert_allclose(elementary.cos(x), np.cos(x), atol=1e-11)
     np.testing.assert_allclose(elementary.sin(x), np.sin(x), atol=1e-11)
 
 
+@laws
 @given(positive, st.floats(-2, 2).filter(lambda y: y == 0 or abs(y) > 1e-3))
 def test_power_is_that_of_numpy(x: Floats, exponent: float) -> None:
     inside = x[(np.abs(exponent * np.log(x)) < 690)]
@@ -44,6 +49,7 @@ def test_power_is_that_of_numpy(x: Floats, exponent: float) -> None:
 places = arrays(np.float64, few, elements=st.floats(-40, 40))
 
 
+@laws
 @given(st.integers(0, 9), places, places)
 def test_a_grid_holds_the_values_of_its_points(seed: int, first: Floats, second: Floats) -> None:
     """So that it does not matter in which pieces a file is made."""
@@ -55,6 +61,7 @@ def test_a_grid_holds_the_values_of_its_points(seed: int, first: Floats, second:
         np.testing.assert_array_equal(field.grid(first[row : row + 1], second)[0], grid[row])
 
 
+@laws
 @given(st.integers(0, 9), places)
 def test_a_field_has_no_seam(seed: int, place: Floats) -> None:
     field = noise(generator(seed, "test"), 1)
@@ -89,6 +96,7 @@ def test_random_numbers_depend_on_what_they_are_for() -> None:
     )
 
 
+@laws
 @given(st.integers(1, 10**7), st.floats(0, 1, exclude_min=True), st.integers(1, 50))
 def test_a_scaled_size_is_that_share_of_the_whole(full: int, scale: float, least: int) -> None:
     found = scaled(full, scale, least=least)

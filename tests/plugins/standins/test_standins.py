@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -57,8 +58,15 @@ def test_the_bytes_are_the_same_in_another_process_on_a_simpler_processor(digest
 
 
 def test_another_seed_makes_other_numbers(tmp_path: Path, digests: dict[str, str]) -> None:
-    alike = {kind for kind in REQUESTS if digest(made(tmp_path, kind, seed=1)) == digests[kind]}
-    assert alike == ALIKE
+    kinds = REQUESTS.keys() - {"ens10-pl", "yr-5TB"}  # made as others are, and long
+    assert {kind for kind in kinds if digest(made(tmp_path, kind, seed=1)) == digests[kind]} == ALIKE
+
+
+def test_what_the_page_shows_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "standins.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})  # noqa: S102
+    assert [path.name for path in tmp_path.iterdir()] == ["inputs.nc"]
 
 
 def test_every_dataset_has_a_writer() -> None:

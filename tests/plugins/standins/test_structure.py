@@ -18,6 +18,7 @@ from maelio.plugins.standins.columns import PATCH, PATCHES, octahedral
 from maelio.plugins.standins.ens5mini import days
 from tests.plugins.standins.requests import made
 
+laws = settings(deadline=None, max_examples=60)
 few = settings(max_examples=8, deadline=None)
 
 INPUTS = {  # the sizes that do not scale
@@ -177,13 +178,13 @@ def test_an_ens10_surface_file_is_the_hypercube_that_cfgrib_makes(tmp_path: Path
 
 
 def test_an_ens10_pressure_level_file_has_eleven_levels(tmp_path: Path) -> None:
-    """Its first two variables alone: cfgrib takes long for all."""
+    """Its first variable alone: cfgrib takes long for all."""
     path = made(tmp_path, "ens10-pl")
     size, rest = divmod(path.stat().st_size, 7 * 10 * 2 * 3 * 11)
     assert rest == 0  # messages without a bitmap are of one size
-    path.write_bytes(path.read_bytes()[: 2 * 660 * size])
+    path.write_bytes(path.read_bytes()[: 660 * size])
     with xr.open_dataset(path, engine="cfgrib", backend_kwargs={"indexpath": ""}) as file:
-        assert {*file.data_vars} == {"z", "t"}
+        assert {*file.data_vars} == {"z"}
         assert file.z.dims == ("number", "time", "step", "isobaricInhPa", "latitude", "longitude")
         assert file.isobaricInhPa.values.tolist() == [1000, 925, 850, 700, 500, 400, 300, 200, 100, 50, 10]
         assert (np.diff(file.z.mean(("number", "time", "step", "latitude", "longitude"))) > 0).all()
@@ -209,12 +210,13 @@ def test_ens10_messages_are_of_edition_1_packed_in_16_bits_variable_by_variable(
     assert places[:660] == sorted(places[:660])
 
 
+@laws
 @given(scale=st.floats(1e-6, 1))
 def test_ens10_grids_are_whole_thousandths_of_a_degree(scale: float) -> None:
     """What GRIB edition 1 can say; at full scale half a degree, and 20 years."""
     about = ens10.hindcasts({"dtype": "pl", "month": "12", "day": "31"}, scale=scale)
     assert 180_000 % about.intervals == 0
-    assert (about.intervals + 1) * 2 * about.intervals <= max(361 * 720 * scale * 1.1, 7 * 12)
+    assert 6 <= about.intervals <= max(6, round(360 * scale**0.5))
     assert 2 <= len(about.years) == max(2, round(20 * scale))
     assert ens10.hindcasts({"dtype": "pl", "month": "12", "day": "31"}).intervals == 360
 
