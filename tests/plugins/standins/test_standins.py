@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,16 @@ def test_the_bytes_are_the_same_in_another_process_on_a_simpler_processor(digest
         [sys.executable, "-c", DIGESTS], capture_output=True, text=True, check=True, cwd=ROOT, env=environment
     )
     assert dict(line.split() for line in run.stdout.splitlines()) == digests
+
+
+def test_threads_may_write_at_once(tmp_path: Path, digests: dict[str, str]) -> None:
+    """The NetCDF library is not made for that: one of them is in it at a time."""
+    kinds = ["inputs", "spartacus", "yr-5GB", "ens10-sfc", "tier1", "tweets", "nogwd", "ml", "records"]
+    with ThreadPoolExecutor(4) as pool:
+        paths = pool.map(lambda kind: made(tmp_path, kind), kinds)
+        assert {kind: digest(path) for kind, path in zip(kinds, paths, strict=True)} == {
+            kind: digests[kind] for kind in kinds
+        }
 
 
 def test_another_seed_makes_other_numbers(tmp_path: Path, digests: dict[str, str]) -> None:
