@@ -218,7 +218,17 @@ def test_ens10_grids_are_whole_thousandths_of_a_degree(scale: float) -> None:
     assert 180_000 % about.intervals == 0
     assert 6 <= about.intervals <= max(6, round(360 * scale**0.5))
     assert 2 <= len(about.years) == max(2, round(20 * scale))
-    assert ens10.hindcasts({"dtype": "pl", "month": "12", "day": "31"}).intervals == 360
+
+
+def test_an_ens10_original_has_6600_or_46200_messages_of_half_a_degree() -> None:
+    for dtype, messages in (("sfc", 6600), ("pl", 46200)):
+        about = ens10.hindcasts({"dtype": dtype, "month": "12", "day": "31"})
+        assert (len(about.latitude), len(about.longitude)) == (361, 720)
+        levels = len(ens10.LEVELS) if dtype == "pl" else 1
+        assert (
+            len(ens10.PARAMETERS[dtype]) * levels * len(about.years) * len(ens10.STEPS) * ens10.MEMBERS
+            == messages
+        )
 
 
 def test_ens5mini_files_have_five_members_two_steps_and_eleven_levels(tmp_path: Path) -> None:
