@@ -25,6 +25,9 @@ from maelio.errors import BadData, NotPermitted
 from maelio.store import index_bytes, places
 
 _MADV_POPULATE_READ = 22  # Linux 5.14
+_ASKED_AT_ONCE = (
+    2**17
+)  # bytes; of more in one call Linux reads no more than its read-ahead, which is this by default
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
@@ -86,6 +89,15 @@ class ShardFile:
                 self._expect_whole()
                 failed = self._failed(failed, error, offset, length, stop)
 
+    def ask(self, offset: int, length: int) -> None:
+        """Have the kernel read these bytes into its page cache, as well as it can, and do not wait for them."""
+        for begin in range(offset - offset % mmap.PAGESIZE, offset + length, _ASKED_AT_ONCE):
+            nbytes = min(_ASKED_AT_ONCE, offset + length - begin)
+            if self._mapping is not None:
+                self._mapping.ask(begin, nbytes)
+            elif hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(self._descriptor, begin, nbytes, os.POSIX_FADV_WILLNEED)
+
     def read_into(self, offset: int, out: memoryview, stop: threading.Event = _NEVER) -> None:
         """Fill `out` with the bytes from `offset`.
 
@@ -138,12 +150,15 @@ class _Mapping:
     @classmethod
     def of(cls, descriptor: int) -> "_Mapping | None":
         """None: this kernel cannot fetch pages of a mapping on request."""
-        mapped = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
-        try:
-            mapped.madvise(_MADV_POPULATE_READ, 0, 1)
+        try:  # with memory of no file, around whose first page Linux would read more
+            mmap.mmap(-1, mmap.PAGESIZE).madvise(_MADV_POPULATE_READ)
         except OSError:
             return None
-        return cls(mapped)
+        return cls(mmap.mmap(descriptor, 0, prot=mmap.PROT_READ))
+
+    def ask(self, begin: int, length: int) -> None:
+        """`begin` is that of a page. What fails is for whoever reads it."""
+        _libc.madvise(self._address + begin, length, mmap.MADV_WILLNEED)
 
     def fetch(self, offset: int, length: int) -> memoryview:
         """Raises OSError: the pages cannot be read."""

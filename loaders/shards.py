@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 
 from maelio.errors import BadData
 from maelio.ledger import Work
+from maelio.loaders.ahead import Range
 from maelio.loaders.cache import BlockCache
 from maelio.loaders.checks import Verify, is_checked
-from maelio.loaders.parts import Part, Piece, spans
+from maelio.loaders.parts import Part, Piece, extents, spans
 from maelio.loaders.shardfile import PATIENCE, Patience, ShardFile, Stopped
 from maelio.loaders.shardfiles import OPEN_FILES, ShardFiles
 from maelio.loaders.stagedshards import Bring, StagedShards
@@ -106,6 +107,10 @@ class Rows:
         else:
             self._gather(self._blocks, asks, share, shares, reading)
         return reading.work()
+
+    def coming(self, rows: NDArray[np.int64]) -> list[Range]:
+        """The bytes that all parts of these rows take, as far as they are known, and not held decoded."""
+        return []
 
     def _read_rows(self, asks: Sequence[Ask], share: int, shares: int, reading: "_Reading") -> None:
         """One row a chunk: every row that is asked for is read once."""
@@ -196,11 +201,27 @@ class Shards(Rows):
         checksums = self._files.checksums
         self._checksums = None if checksums is None else checksums.reshape(-1, of_row)
         self._verify = verify
+        alone = self._raw and self.rows == 1 and verify != "always"
+        self._extents = tuple(dict.fromkeys(extent for part in parts for extent in extents(part, alone)))
 
     def forget(self, shard: int) -> None:
         """Close a shard that was brought, once nobody reads it."""
         if self._staged is not None:
             self._staged.forget(shard)
+
+    def coming(self, rows: NDArray[np.int64]) -> list[Range]:
+        numbers = np.unique(rows // self.rows)
+        if self._blocks is not None:
+            numbers = self._blocks.lacking(numbers)
+        found = []
+        for number in numbers.tolist():
+            places = self._index[number].tolist()
+            for piece, begin, nbytes in self._extents:
+                offset, length = places[piece]
+                if offset >= 0:
+                    shard = number // self._chunk_rows_per_file
+                    found.append(Range(self._files.ask, shard, offset + begin, nbytes or length))
+        return found
 
     def _fill(
         self, number: int, takers: Sequence[tuple[Sequence[Piece], Array]], reading: "_Reading"
