@@ -1,5 +1,6 @@
 """A disk that fails, for a while or for good, and files that change under a stream."""
 
+import ctypes
 import errno
 import mmap
 import os
@@ -41,6 +42,11 @@ class FailingDisk:
         if self._fails(self.calls):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return self._preadv(*arguments)
+
+    def mincore(self, address: int, length: int, found: int) -> int:
+        """Nothing is in memory."""
+        ctypes.memset(found, 0, -(-length // mmap.PAGESIZE))
+        return 0
 
     def madvise(self, *arguments: Any) -> int:
         if arguments[2] == mmap.MADV_WILLNEED:  # nobody waits for it, nor hears of it
