@@ -93,7 +93,7 @@ class InPlace(Rows):
             shape = (len(rows), *self.array.chunk_shape[1:])
             nbytes = prod(shape) * self.array.dtype.itemsize
             chunk = np.frombuffer(self._scratch.take(nbytes), self.array.dtype).reshape(shape)
-            with reading.decoding():
+            with reading.decoding:
                 self._patiently(rows, variable, chunk, reading)
             for piece, out in takes:
                 for box in piece.boxes:

@@ -146,7 +146,7 @@ class _Mapping:
 
     def __init__(self, mapped: mmap.mmap, told: bool) -> None:
         self._view = memoryview(mapped)
-        self._address = _address(np.frombuffer(mapped, np.uint8))
+        self._address: int = np.frombuffer(mapped, np.uint8).__array_interface__["data"][0]
         self._told = told
 
     @classmethod
@@ -176,14 +176,9 @@ class _Mapping:
 
     def _in_memory(self, start: int, length: int) -> bool:
         """Costs a fifth of asking for pages that are there."""
-        found = np.empty(-(-length // mmap.PAGESIZE), np.uint8)
-        failed = _libc.mincore(self._address + start, length, _address(found))
-        return not failed and bool((found & 1).all())
-
-
-def _address(array: NDArray[np.uint8]) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
+        found = bytearray(-(-length // mmap.PAGESIZE))
+        failed = _libc.mincore(self._address + start, length, ctypes.byref(ctypes.c_char.from_buffer(found)))
+        return not failed and found.find(0) < 0
 
 
 def allow_open_files(count: int) -> int:

@@ -13,8 +13,7 @@ import mmap
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, prod
 from typing import Any
 
@@ -130,7 +129,7 @@ class Rows:
             self._fill(int(rows[number]), takers, reading)
             reading.delivered_bytes += sum(out.nbytes for _, out in takers)
             for finish, position in finishes:
-                with reading.transforming():
+                with reading.transforming:
                     finish(position, position + 1)
 
     def _gather(
@@ -146,7 +145,7 @@ class Rows:
             blocks.gather(number, ask.rows[first:last], out, decode, _window(part, ask, first))
             reading.delivered_bytes += out.nbytes
             if ask.finish is not None:
-                with reading.transforming():
+                with reading.transforming:
                     ask.finish(first, last)
 
     def _fill(
@@ -193,6 +192,7 @@ class Shards(Rows):
         parts = [Part.whole(array)] if parts is None else list(parts)
         super().__init__(array, parts, array.rows_per_chunk, cached_chunks)
         self._raw = self.array.codec.name == "none"
+        self._chunk_row = self.array.chunk_shape[1:]
         self._staged = None if bring is None else StagedShards(store, name, patience=patience, bring=bring)
         self._files = self._staged or ShardFiles(store, name, patience=patience, most=open_files)
         self._chunk_rows_per_file = self.array.rows_per_shard // self.array.rows_per_chunk
@@ -234,7 +234,7 @@ class Shards(Rows):
             for piece in pieces:
                 wanted.setdefault(piece.number, []).append((piece, out))
         file = self._file(number // self._chunk_rows_per_file, reading)
-        stored = (self.array.rows_stored(number), *self.array.chunk_shape[1:])
+        stored = (self.array.rows_stored(number), *self._chunk_row)
         for piece_number, takes in wanted.items():
             offset, length = self._index[number, piece_number].tolist()
             if offset < 0:
@@ -252,7 +252,7 @@ class Shards(Rows):
     def _file(self, shard: int, reading: "_Reading") -> ShardFile:
         if self._staged is None:
             return self._files[shard]
-        with reading.fetching():
+        with reading.fetching:
             return self._staged.get(shard, reading.stop)
 
     def _checksum(self, number: int, piece: int, epoch: int) -> int | None:
@@ -293,14 +293,14 @@ class Shards(Rows):
             if place.length != out.nbytes:
                 raise BadData(f"holds {place.length} bytes, wanted {out.nbytes}")
             content = out.reshape(-1).view(np.uint8).data
-            with reading.fetching():
+            with reading.fetching:
                 place.file.read_into(place.offset, content, reading.stop)
-            with reading.decoding():
+            with reading.decoding:
                 place.check(content)
             return
-        with reading.fetching():
+        with reading.fetching:
             stored = place.file.fetch(place.offset, place.length, reading.stop)
-        with reading.decoding():
+        with reading.decoding:
             place.check(stored)
             self.array.codec.decode(stored, out)
 
@@ -315,7 +315,7 @@ class Shards(Rows):
         if place.length != chunk.nbytes:
             raise BadData(f"holds {place.length} bytes, wanted {chunk.nbytes}")
         content, size = chunk.reshape(-1).view(np.uint8).data, chunk.dtype.itemsize
-        with reading.fetching():
+        with reading.fetching:
             for box in (box for piece, _ in takes for box in piece.boxes):
                 for begin, end in spans(box.source, chunk.shape[1:], size):
                     span = content[begin * size : end * size]
@@ -367,41 +367,38 @@ def _scratch(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     return np.frombuffer(held, np.uint8, nbytes).view(dtype).reshape(shape)
 
 
+class _Clock:
+    """Nanoseconds spent inside, by one thread."""
+
+    __slots__ = ("_since", "ns")
+
+    def __init__(self) -> None:
+        self.ns = 0
+
+    def __enter__(self) -> None:
+        self._since = time.perf_counter_ns()
+
+    def __exit__(self, *_: object) -> None:
+        self.ns += time.perf_counter_ns() - self._since
+
+
 @dataclass(slots=True)
 class _Reading:
     """One call: what it does, counted as it goes, and whether to go on."""
 
     stop: threading.Event
     epoch: int
-    fetch_ns: int = 0
-    decode_ns: int = 0
-    transform_ns: int = 0
+    fetching: _Clock = field(default_factory=_Clock)
+    decoding: _Clock = field(default_factory=_Clock)
+    transforming: _Clock = field(default_factory=_Clock)
     stored_bytes: int = 0
     delivered_bytes: int = 0
 
-    @contextmanager
-    def fetching(self) -> Iterator[None]:
-        start = time.perf_counter_ns()
-        yield
-        self.fetch_ns += time.perf_counter_ns() - start
-
-    @contextmanager
-    def decoding(self) -> Iterator[None]:
-        start = time.perf_counter_ns()
-        yield
-        self.decode_ns += time.perf_counter_ns() - start
-
-    @contextmanager
-    def transforming(self) -> Iterator[None]:
-        start = time.perf_counter_ns()
-        yield
-        self.transform_ns += time.perf_counter_ns() - start
-
     def work(self) -> Work:
         return Work(
-            fetch_s=self.fetch_ns / 1e9,
-            decode_s=self.decode_ns / 1e9,
-            transform_s=self.transform_ns / 1e9,
+            fetch_s=self.fetching.ns / 1e9,
+            decode_s=self.decoding.ns / 1e9,
+            transform_s=self.transforming.ns / 1e9,
             stored_bytes=self.stored_bytes,
             delivered_bytes=self.delivered_bytes,
         )

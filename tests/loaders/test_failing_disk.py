@@ -43,7 +43,7 @@ class FailingDisk:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return self._preadv(*arguments)
 
-    def mincore(self, address: int, length: int, found: int) -> int:
+    def mincore(self, address: int, length: int, found: Any) -> int:
         """Nothing is in memory."""
         ctypes.memset(found, 0, -(-length // mmap.PAGESIZE))
         return 0
