@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maelio.errors import BadData, NotPermitted
+from maelio.loaders.scratch import Scratch
 from maelio.store import index_bytes, places
 
 _MADV_POPULATE_READ = 22  # Linux 5.14
@@ -32,8 +33,7 @@ _ASKED_AT_ONCE = (
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
-_of_thread = threading.local()
-
+_scratch = Scratch()
 
 _NEVER = threading.Event()
 
@@ -79,7 +79,7 @@ class ShardFile:
     def fetch(self, offset: int, length: int, stop: threading.Event = _NEVER) -> memoryview:
         """The bytes, in memory; valid until this thread fetches again. Raises as `read_into`."""
         if self._mapping is None:
-            stored = _scratch(length)
+            stored = _scratch.take(length)
             self.read_into(offset, stored, stop)
             return stored
         failed = 0
@@ -226,11 +226,3 @@ def _open(path: Path) -> int:
         raise NotPermitted(f"{path}: {error.strerror}") from error
     except OSError as error:
         raise BadData(f"{path} cannot be opened: {error.strerror}") from error
-
-
-def _scratch(nbytes: int) -> memoryview:
-    """Memory of the calling thread, page-aligned."""
-    held: memoryview | None = getattr(_of_thread, "scratch", None)
-    if held is None or len(held) < nbytes:
-        held = _of_thread.scratch = memoryview(mmap.mmap(-1, nbytes))
-    return held[:nbytes]

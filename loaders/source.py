@@ -19,9 +19,11 @@ from maelio.loaders.inplace import open_rows
 from maelio.loaders.items import Item
 from maelio.loaders.needs import Needs, files_of, needs
 from maelio.loaders.parts import Part, corners
+from maelio.loaders.reading import together
 from maelio.loaders.ring import Ring
+from maelio.loaders.rows import Ask
 from maelio.loaders.shardfile import Patience
-from maelio.loaders.shards import Ask, Shards, together
+from maelio.loaders.shards import Shards
 from maelio.loaders.stage import Stage
 from maelio.loaders.staging import Staging
 from maelio.loaders.tiles import Tiling

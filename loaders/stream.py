@@ -32,8 +32,9 @@ from maelio.loaders.items import Crop, Item, Levels, check_steps, choose, roles_
 from maelio.loaders.needs import check_room, files_of, rows_per_shard
 from maelio.loaders.opening import opened
 from maelio.loaders.order import Cut, Place, Shuffle, Tail, epoch_order
+from maelio.loaders.reading import together
 from maelio.loaders.shardfile import Patience
-from maelio.loaders.shards import scratch_bytes, together
+from maelio.loaders.shards import scratch_bytes
 from maelio.loaders.source import Loading, Source
 from maelio.loaders.staging import Staging, check_disk, open_staged
 from maelio.loaders.tiles import Tiling, tiling_of
