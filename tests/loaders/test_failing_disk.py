@@ -15,8 +15,9 @@ import pytest
 
 from maelio.errors import BadData
 from maelio.loaders import shardfile
+from maelio.loaders.rows import Ask
 from maelio.loaders.shardfile import Patience, Stopped
-from maelio.loaders.shards import Ask, Shards
+from maelio.loaders.shards import Shards
 from maelio.loaders.stream import stream
 from maelio.store import open_store
 from tests.loaders.handwritten import Layout, field, write_store

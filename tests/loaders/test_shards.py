@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from maelio.codecs import CODECS, CodecName
 from maelio.errors import BadData
 from maelio.loaders import shardfile
-from maelio.loaders.shards import Ask, Shards
+from maelio.loaders.rows import Ask
+from maelio.loaders.shards import Shards
 from maelio.store import StackedArray, open_store
 from tests.loaders.handwritten import Layout, field, write_store
 
