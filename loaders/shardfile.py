@@ -26,9 +26,7 @@ from maelio.loaders.scratch import Scratch
 from maelio.store import index_bytes, places
 
 _MADV_POPULATE_READ = 22  # Linux 5.14
-_ASKED_AT_ONCE = (
-    2**17
-)  # bytes; of more in one call Linux reads no more than its read-ahead, which is this by default
+_ASKED_AT_ONCE = 2**17  # bytes: of one call Linux reads no more than its read-ahead, this by default
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]

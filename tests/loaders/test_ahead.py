@@ -77,6 +77,15 @@ def test_the_disk_is_asked_for_all_while_it_is_needed() -> None:
     assert asked.asked == [1] * 10
 
 
+def test_batches_that_take_nothing_are_not_all_looked_at() -> None:
+    """What is held decoded is not asked for, and an epoch may be long."""
+    asked, reads = Asked(), iter(range(1000))
+    ahead = ReadAhead(asked.ranges, 1, Disk(lambda: next(reads)), threading.Event())
+    for number, _ in ahead.before(numbered([0] * 500)):
+        assert len(asked.planned) <= number + 64
+    ahead.close(wait=True)
+
+
 def test_a_disk_that_is_not_read_from_is_not_asked_for_long() -> None:
     """Eight batches more, and again once something was read."""
     counts = iter([5] * 20 + [6] * 20)
