@@ -48,10 +48,18 @@ def _show(record: "RunRecord", as_json: bool) -> None:
     print_summary(record, Console())
 
 
-def _folder(chosen: Path | None) -> Path:
+def folder_of_runs(chosen: Path | None) -> Path:
+    """Of all records: the chosen one, or that of the settings."""
     from maelio.settings import load_settings
 
     return load_settings().runs if chosen is None else chosen
+
+
+def folder_of_run(run: str, chosen: Path | None) -> Path:
+    """Of one record, by its folder or its id."""
+    from maelio.records import RECORD
+
+    return Path(run) if (Path(run) / RECORD).exists() else folder_of_runs(chosen) / run
 
 
 @runs.command("ls")
@@ -61,7 +69,7 @@ def list_runs(folder: Runs = None, as_json: AsJson = False) -> None:
 
     records: list[RunRecord] = []
     damaged: list[str] = []
-    for path in sorted(_folder(folder).glob(f"*/{RECORD}")):
+    for path in sorted(folder_of_runs(folder).glob(f"*/{RECORD}")):
         try:
             records.append(read_record(path.parent))
         except BadData as error:
@@ -89,6 +97,6 @@ def show_run(
     as_json: AsJson = False,
 ) -> None:
     """Show one run record."""
-    from maelio.records import RECORD, read_record
+    from maelio.records import read_record
 
-    _show(read_record(Path(run) if (Path(run) / RECORD).exists() else _folder(folder) / run), as_json)
+    _show(read_record(folder_of_run(run, folder)), as_json)
