@@ -18,6 +18,7 @@ from maelio.ledger import Times
 COMPARABLE_STEPS = 500  # of an epoch; MLPerf Storage asks for as many
 COMPARABLE_REPEATS = 5
 _NOISY = 0.05  # how far repeats may lie apart, of their median
+_NAMED = 6  # of the noisy ones
 _UNNAMED = 0.05  # of the wall time
 _AS_MEMORY = (0.98, 1.02)
 _SETTLED = 10  # steps that are left out at both ends of the steady state, or those read ahead if more
@@ -198,7 +199,8 @@ def caveats(rows: Sequence[Row]) -> list[str]:
     if (repeats := min(len(row.wall_s) for row in rows)) < COMPARABLE_REPEATS:
         found.append(f"smoke: {repeats} repeats, wanted {COMPARABLE_REPEATS}")
     if noisy := [str(row.key) for row in rows if row.noisy]:
-        found.append(f"noisy: repeats lie more than {_NOISY:.0%} apart: {', '.join(noisy)}")
+        more = f" and {len(noisy) - _NAMED} more" if len(noisy) > _NAMED else ""
+        found.append(f"noisy: repeats lie more than {_NOISY:.0%} apart: {', '.join(noisy[:_NAMED])}{more}")
     if lost := [str(row.key) for row in rows if row.residual > _UNNAMED]:
         found.append(f"flagged: more than {_UNNAMED:.0%} of the time is in no region: {', '.join(lost)}")
     return found

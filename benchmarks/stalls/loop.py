@@ -1,10 +1,9 @@
-"""One epoch of a training whose compute is a stand-in: where the time of every step went, and which samples came."""
+"""One epoch of a training whose compute is a stand-in: where the time of every step went."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from crc32c import crc32c
 from torch import Tensor
 
 from maelio.energy import Meter
@@ -63,19 +62,6 @@ def _step(samples: int, before: dict[str, int], after: dict[str, int]) -> Step:
     return Step(samples, wait, compute, sum(spent.values()) - wait - compute)
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """As many batches as `sizes` says, of so many samples each, out of a few that are held."""
-
-    held: tuple[Batch, ...]
-    sizes: tuple[int, ...]
-
-    def __iter__(self) -> Iterator[Batch]:
-        for number, size in enumerate(self.sizes):
-            batch = self.held[number % len(self.held)]
-            yield batch if count(batch) == size else {name: values[:size] for name, values in batch.items()}
-
-
 @dataclass(slots=True)
 class Unopened:
     """A loader that is opened when its first batch is asked for, so that looking at the files counts as waiting."""
@@ -93,16 +79,3 @@ class Unopened:
             self._stream = self.open()
             self.ahead = self._stream.buffers.batches
         yield from self._stream
-
-
-def checksums(batch: Batch) -> list[int]:
-    """CRC-32C of each sample: of all its tensors in the order of their names, with their shapes and dtypes."""
-    names = sorted(batch)
-    kinds = repr([(name, batch[name].dtype, tuple(batch[name].shape[1:])) for name in names]).encode()
-    found = []
-    for sample in range(count(batch)):
-        crc = crc32c(kinds)
-        for name in names:
-            crc = crc32c(batch[name][sample].contiguous().numpy().data, crc)
-        found.append(crc)
-    return found

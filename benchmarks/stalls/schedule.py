@@ -21,6 +21,10 @@ class Turn:
     arm: Arm
     repeat: int
 
+    @property
+    def name(self) -> str:
+        return f"{self.layout}/{self.arm}"
+
 
 def named(names: Sequence[str] | None) -> tuple[Arm, ...]:
     """The arms that are named, in their order; None: all. Raises BadRequest: there is no such arm."""
