@@ -42,10 +42,11 @@ def take(
 
     Raises InvalidMeasurement: files were not where the arm reads them from.
     """
-    found = []
-    gc.collect()  # streams of earlier turns map files, which then stay in memory
-    resident = evict(way.files) if turn.arm == "cold" else None
-    if turn.arm in ("warm", "load-only"):
+    found, resident = [], None
+    if turn.arm == "cold":
+        gc.collect()  # streams of earlier turns map files, which then stay in memory
+        resident = evict(way.files)
+    elif turn.arm != "null":
         fetch(way.files)
     batches = Unopened(way.open)
     before = usage(os.getpid()).device_bytes

@@ -32,7 +32,6 @@ CONVERTED: Mapping[Layout, Container] = {
     "converted-tfrecord": "tfrecord",
 }
 _OF_NETCDF: tuple[Layout, ...] = ("netcdf", "zarr", "tar", *CONVERTED)
-_OF_GRIB: tuple[Layout, ...] = ("grib", *_OF_NETCDF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,7 @@ WORKLOADS: Mapping[str, Workload] = {
         origin="grib",
         samples="time",
         variables=tuple(messages.VARIABLES),
-        layouts=_OF_GRIB,
+        layouts=LAYOUTS,
         step_s=0.1,
     ),
     "ensemble": Workload(
@@ -127,7 +126,7 @@ WORKLOADS: Mapping[str, Workload] = {
         origin="grib",
         samples="time",
         variables=ensembles.NAMES,
-        layouts=_OF_GRIB,
+        layouts=LAYOUTS,
         step_s=0.05,
     ),
     "window": Workload(
@@ -140,7 +139,7 @@ WORKLOADS: Mapping[str, Workload] = {
         origin="grib",
         samples="time",
         variables=tuple(messages.VARIABLES),
-        layouts=_OF_GRIB,
+        layouts=LAYOUTS,
         step_s=0.1,
         window=(-1, 0, 1),
     ),
