@@ -48,18 +48,10 @@ def _show(record: "RunRecord", as_json: bool) -> None:
     print_summary(record, Console())
 
 
-def folder_of_runs(chosen: Path | None) -> Path:
-    """Of all records: the chosen one, or that of the settings."""
+def _folder(chosen: Path | None) -> Path:
     from maelio.settings import load_settings
 
     return load_settings().runs if chosen is None else chosen
-
-
-def folder_of_run(run: str, chosen: Path | None) -> Path:
-    """Of one record, by its folder or its id."""
-    from maelio.records import RECORD
-
-    return Path(run) if (Path(run) / RECORD).exists() else folder_of_runs(chosen) / run
 
 
 @runs.command("ls")
@@ -69,7 +61,7 @@ def list_runs(folder: Runs = None, as_json: AsJson = False) -> None:
 
     records: list[RunRecord] = []
     damaged: list[str] = []
-    for path in sorted(folder_of_runs(folder).glob(f"*/{RECORD}")):
+    for path in sorted(_folder(folder).glob(f"*/{RECORD}")):
         try:
             records.append(read_record(path.parent))
         except BadData as error:
@@ -97,6 +89,17 @@ def show_run(
     as_json: AsJson = False,
 ) -> None:
     """Show one run record."""
+    _show(find(run, folder), as_json)
+
+
+def find(run: str, folder: Path | None) -> "RunRecord":
+    """The record of a run, by its id or its folder."""
     from maelio.records import read_record
 
-    _show(read_record(folder_of_run(run, folder)), as_json)
+    return read_record(folder_of(run, folder))
+
+
+def folder_of(run: str, folder: Path | None) -> Path:
+    from maelio.records import RECORD
+
+    return Path(run) if (Path(run) / RECORD).exists() else _folder(folder) / run
