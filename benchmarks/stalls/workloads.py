@@ -95,7 +95,7 @@ WORKLOADS: Mapping[str, Workload] = {
         scales={
             "tiny": Scale(Fields(files=2, steps=8, latitudes=12, longitudes=16), 4, _square(8)),
             "small": Scale(Fields(files=8, steps=32, latitudes=256, longitudes=512), 8, _square(128)),
-            "full": Scale(Fields(files=32, steps=32, latitudes=512, longitudes=1024), 2, _square(256)),
+            "full": Scale(Fields(files=32, steps=32, latitudes=256, longitudes=512), 2, _square(128)),
         },
         origin="netcdf",
         samples="time",

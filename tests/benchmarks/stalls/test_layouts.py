@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maelio.benchmarks.stalls.delivered import Checked, Memory, check, checksums, require_equal
+from maelio.benchmarks.stalls.figures import COMPARABLE_STEPS
 from maelio.benchmarks.stalls.layouts import Place, Reading, prepare
-from maelio.benchmarks.stalls.workloads import LAYOUTS, WORKLOADS, chosen
+from maelio.benchmarks.stalls.workloads import LAYOUTS, WORKLOADS, Workload, chosen
 from maelio.errors import BadRequest, InvalidMeasurement
 
 
@@ -38,6 +40,14 @@ def test_all_layouts_deliver_the_same_samples_in_the_same_order(name: str, tmp_p
     for layout in workload.layouts:
         prepare(place, layout)
     assert times_of(place) == written
+
+
+@pytest.mark.parametrize("workload", WORKLOADS.values())
+def test_the_full_size_has_as_many_steps_as_are_compared_elsewhere(workload: Workload) -> None:
+    scale: Any = workload.scales["full"]
+    rows = scale.data.files * getattr(scale.data, "steps" if workload.samples == "time" else "columns")
+    samples = rows - (max(workload.window) - min(workload.window))
+    assert -(-samples // scale.batch_size) >= COMPARABLE_STEPS
 
 
 def test_orders_of_windows_are_compared_as_sets(tmp_path: Path) -> None:

@@ -41,15 +41,15 @@ def place(folder: Path) -> Place:
     return place
 
 
-def bench(folder: Path, *more: str) -> int:
+def bench(folder: Path, runs: Path, *more: str) -> int:
     given = ["--folder", str(folder), "--size", "tiny", "--step-time", "0.001", "--repeats", "3"]
-    return main(["bench", "run", "field", *given, *ASKED, "--runs", str(folder / "runs"), *more])
+    return main(["bench", "run", "field", *given, *ASKED, "--runs", str(runs), *more])
 
 
 @pytest.fixture(scope="module")
 def run(folder: Path, place: Place) -> Path:
     """Without the cold arm, which some file systems cannot have."""
-    assert bench(folder, "--arm", "null", "--arm", "warm", "--arm", "load-only") == 0
+    assert bench(folder, folder / "runs", "--arm", "null", "--arm", "warm", "--arm", "load-only") == 0
     (found,) = (folder / "runs").iterdir()
     return found
 
@@ -127,23 +127,22 @@ def test_a_slower_run_is_a_regression_with_an_exit_code(
 
 
 def test_a_cold_arm_whose_files_stay_in_memory_is_invalid(
-    folder: Path, place: Place, capsys: pytest.CaptureFixture[str]
+    folder: Path, place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A mapped file cannot be dropped. The other arms have their figures, and the exit code says that one has not."""
-    before = {path.name for path in (folder / "runs").glob("*")}
     with ExitStack() as stack:
         for path in place.files("converted-zarr"):
             if path.stat().st_size:
                 file = stack.enter_context(open(path, "rb"))
                 mapped = stack.enter_context(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
                 assert len(mapped[:: mmap.PAGESIZE])
-        code = bench(folder, "--arm", "null", "--arm", "cold", "--layout", "converted-zarr")
+        code = bench(folder, tmp_path, "--arm", "null", "--arm", "cold")
     assert code == 9
     printed = capsys.readouterr().out
     assert "INVALID: converted-zarr/cold: " in printed
     assert "of its files are in memory before the run" in printed
-    (new,) = {path.name for path in (folder / "runs").glob("*")} - before
-    arms = read_record(folder / "runs" / new).arms
+    (run,) = tmp_path.iterdir()
+    arms = read_record(run).arms
     assert "converted-zarr/null/1" in arms
     assert "converted-zarr/cold/1" not in arms
 
