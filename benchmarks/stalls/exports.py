@@ -30,7 +30,9 @@ def to_mlperf(record: RunRecord, lines: Sequence[Line], layout: str | None, arm:
     mine = [line for line in lines if (line.layout, line.arm, line.repeat) == (layout, arm, repeat)]
     if not mine:
         found = ", ".join(dict.fromkeys(f"{line.layout}/{line.arm}" for line in lines))
-        raise BadRequest(f"{record.run}: no epochs of {layout}/{arm}, repeat {repeat}; there are {found}")
+        raise BadRequest(
+            f"{record.run}: no epochs of {layout}/{arm}, repeat {repeat}; there are {found or 'none'}"
+        )
     shares = [100 * line.au_dlio for line in mine if line.au_dlio is not None]
     rates = [line.samples_per_s_dlio for line in mine if line.samples_per_s_dlio is not None]
     if len(shares) < len(mine) or len(rates) < len(mine):

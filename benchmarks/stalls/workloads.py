@@ -94,7 +94,7 @@ WORKLOADS: Mapping[str, Workload] = {
         "random parts of maps, as post-processing of forecasts reads them (A1)",
         scales={
             "tiny": Scale(Fields(files=2, steps=8, latitudes=12, longitudes=16), 4, _square(8)),
-            "small": Scale(Fields(files=8, steps=32, latitudes=256, longitudes=512), 8, _square(128)),
+            "small": Scale(Fields(files=4, steps=32, latitudes=256, longitudes=512), 8, _square(128)),
             "full": Scale(Fields(files=32, steps=32, latitudes=256, longitudes=512), 2, _square(128)),
         },
         origin="netcdf",

@@ -92,7 +92,7 @@ def test_the_null_arm_is_shown_and_not_judged() -> None:
 def test_runs_of_different_things_are_refused() -> None:
     with pytest.raises(BadRequest, match=r"has step_s=0.05, .* 0.1; wanted the same"):
         compared(run([1.0]), run([1.0], step_s=0.1), FACTOR)
-    with pytest.raises(BadRequest, match="have no arm in common: netcdf/warm/1; netcdf/cold/1"):
+    with pytest.raises(BadRequest, match="have no arm in common: netcdf/warm/1 and netcdf/cold/1"):
         compared(run([1.0]), record_of(timed({"cold": [1.0]})), FACTOR)
     with pytest.raises(BadRequest, match=r"factor=1; wanted more than 1"):
         compared(run([1.0]), run([1.0]), 1.0)
