@@ -25,8 +25,8 @@ _SETTLED = 10  # steps that are left out at both ends of the steady state, or th
 
 
 class Line(BaseModel):
-    """One measured epoch, counted from 1. `device_bytes` came from a disk; `resident`: the share of the pages of all
-    files that was in memory before the first epoch of a cold turn."""
+    """One measured epoch, counted from 1. `device_bytes`: what the process read from disks, its own
+    program too; `resident`: before the first epoch of a turn, the share of the pages of all files that was in memory."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -25,6 +25,7 @@ from maelio.loaders.stream import Stream, stream
 _ROWS = 12  # rows of a chunk or a tar file, as archives have them
 _COLUMNS = 2048
 _NPY = ".npy"
+_MAPS = "fields"  # the array of a store that holds maps
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +73,9 @@ class Place:
             source, given["samples"] = self.path(layout), None
         elif layout == "zarr":
             source = str(self.path(layout) / "data.zarr")
-        elif (
-            layout == "tar"
-        ):  # members have neither names of variables nor of dimensions, and are whole samples
-            names = _array_of_maps(self) if crop else ""
-            crop = {f"{names}{_NPY}_{axis}": crop[name] for axis, name in enumerate(crop, 1)}
+        elif layout == "tar":
+            # Members are whole samples, and name neither variables nor dimensions
+            crop = {f"{_MAPS}{_NPY}_{axis}": crop[name] for axis, name in enumerate(crop, 1)}
             axis = 1 if workload.window == (0,) else 2
             given = {"transform": lambda batch: _of_members(batch, axis)}
         return stream(
@@ -198,12 +197,6 @@ _NATIVE: Mapping[Layout, Callable[[Place, Path], None]] = {
     "zarr": _write_zarr,
     "tar": _write_tar,
 }
-
-
-def _array_of_maps(place: Place) -> str:
-    """What the array is called that all variables of a cropped workload stand in."""
-    (name,) = stream(place.path("converted-zarr"), batch_size=1, variables=place.workload.variables).variables
-    return name
 
 
 def _of_members(batch: Batch, axis: int) -> Batch:

@@ -78,8 +78,8 @@ def compared(before: RunRecord, after: RunRecord, factor: float) -> tuple[Ratio,
             )
     values = [_values(record) for record in (before, after)]
     if not (arms := [arm for arm in values[0] if arm in values[1]]):
-        found = " and ".join(", ".join(each) or "none" for each in values)
-        raise BadRequest(f"{before.run} and {after.run} have no arm in common: {found}")
+        named = " and ".join(", ".join(each) or "none" for each in values)
+        raise BadRequest(f"{before.run} and {after.run} have no arm in common: {named}")
     return tuple(ratio_of(arm, values[0][arm], values[1][arm], factor) for arm in arms)
 
 

@@ -1,7 +1,7 @@
 """One turn of one arm: its files brought to where it claims to read them from, some epochs, and the proof.
 
 What cannot prove it has no figures: a cold turn shows that its files were on the disk alone and that they came from
-there, a warm one that they did not.
+there, a warm one that they are in memory before it and after it.
 """
 
 import gc
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from maelio.benchmarks.peers.pagecache import evict, expect_cold, expect_warm, fetch
+from maelio.benchmarks.peers.pagecache import evict, expect_cold, expect_resident, fetch, resident
 from maelio.benchmarks.peers.processes import usage
 from maelio.benchmarks.stalls.delivered import Memory
 from maelio.benchmarks.stalls.figures import (
@@ -42,12 +42,14 @@ def take(
 
     Raises InvalidMeasurement: files were not where the arm reads them from.
     """
-    found, resident = [], None
+    found, share = [], None
     if turn.arm == "cold":
         gc.collect()  # streams of earlier turns map files, which then stay in memory
-        resident = evict(way.files)
+        share = evict(way.files)
     elif turn.arm != "null":
         fetch(way.files)
+        share = resident(way.files)
+        expect_resident(turn.name, share)
     batches = Unopened(way.open)
     before = usage(os.getpid()).device_bytes
     for number in range(1, epochs + 1):
@@ -58,7 +60,8 @@ def take(
         )
         after = usage(os.getpid()).device_bytes
         device_bytes, before = after - before, after
-        _prove(turn, way.files, epoch, resident if number == 1 else None, device_bytes)
+        if turn.arm == "cold" and share is not None and number == 1:
+            expect_cold(turn.name, share, device_bytes, _asked_for(way.files, epoch))
         line = Line(
             layout=turn.layout,
             arm=turn.arm,
@@ -70,19 +73,16 @@ def take(
             samples_per_s_dlio=rate_of_dlio(epoch),
             au_steady=steady_utilisation(epoch.steps, batches.ahead),
             device_bytes=device_bytes,
-            resident=resident if number == 1 else None,
+            resident=share if number == 1 else None,
         )
         found.append((line, epoch.steps))
+    if turn.arm in ("warm", "load-only"):
+        expect_resident(turn.name, resident(way.files))
     return found
 
 
-def _prove(
-    turn: Turn, files: Sequence[Path], epoch: Epoch, resident: float | None, device_bytes: int
-) -> None:
-    """`resident` is of the first epoch of a cold turn. A stream may tell that it asked for less than all of the files."""
+def _asked_for(files: Sequence[Path], epoch: Epoch) -> int:
+    """Bytes: all of the files, or what the stream says that it asked for, if less."""
     stored = sum(path.stat().st_size for path in files)
-    if turn.arm in ("warm", "load-only"):
-        expect_warm(turn.name, device_bytes, stored)
-    if resident is not None:
-        asked_for = epoch.times.work.stored_bytes if epoch.times.work else 0
-        expect_cold(turn.name, resident, device_bytes, min(stored, asked_for or stored))
+    told = epoch.times.work.stored_bytes if epoch.times.work else 0
+    return min(stored, told or stored)

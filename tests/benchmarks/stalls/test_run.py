@@ -20,7 +20,7 @@ from maelio.benchmarks.stalls.schedule import ARMS, Turn
 from maelio.benchmarks.stalls.turn import Way, take
 from maelio.benchmarks.stalls.workloads import WORKLOADS
 from maelio.cli import main
-from maelio.errors import BadData, NotFound
+from maelio.errors import BadData, InvalidMeasurement, NotFound
 from maelio.records import read_record
 
 LAYOUTS = ("tar", "converted-zarr")
@@ -147,12 +147,32 @@ def test_a_cold_arm_whose_files_stay_in_memory_is_invalid(
     assert "converted-zarr/cold/1" not in arms
 
 
+def test_a_warm_arm_whose_files_leave_memory_is_invalid(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked at before the turn and after it."""
+    reading = Reading(batch_size=2, threads=1)
+    way = Way(
+        check(place.open("tar", reading)).memory,
+        lambda: place.open("tar", reading),
+        tuple(place.files("tar")),
+    )
+    shares = [1.0, 0.97]
+    monkeypatch.setattr("maelio.benchmarks.stalls.turn.resident", lambda files: shares.pop(0))
+    with pytest.raises(InvalidMeasurement, match=r"tar/warm: 97\.0% of its files are in memory, wanted 98%"):
+        take(Turn("tar", "warm", 1), way, Emulated(0.0), epochs=1)
+
+
 def test_a_slow_store_is_waited_for_and_compute_hides_its_part(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every read takes 20 ms longer: eight samples, one thread. What is read while the device computes is not waited for."""
     reading = Reading(batch_size=2, threads=1)
-    way = Way(check(place.open("tar", reading)).memory, lambda: place.open("tar", reading), ())
+    way = Way(
+        check(place.open("tar", reading)).memory,
+        lambda: place.open("tar", reading),
+        tuple(place.files("tar")),
+    )
     read = os.preadv
 
     def slowly(*arguments: Any) -> int:
