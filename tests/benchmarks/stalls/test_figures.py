@@ -4,7 +4,7 @@ from itertools import pairwise
 from statistics import median
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maelio.benchmarks.stalls.figures import (
@@ -26,6 +26,7 @@ seconds = st.floats(0.001, 10.0)
 walls = st.lists(st.floats(0.5, 5.0), min_size=1, max_size=6)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(seconds, seconds, seconds), min_size=3, max_size=50))
 def test_utilisation_is_compute_over_wall_time_and_that_of_dlio_forgets_the_first_step(
     parts: list[tuple[float, float, float]],
@@ -54,6 +55,7 @@ def test_the_steady_state_leaves_both_ends_out_and_needs_steps_of_its_own() -> N
     assert steady_utilisation([*ends * 10, *middle * 9, *ends * 3], ahead=3) is None
 
 
+@settings(deadline=None)
 @given(null=walls, extra=st.floats(0, 3), fetch=st.floats(0, 3))
 def test_stalls_are_differences_between_arms_repeat_by_repeat(
     null: list[float], extra: float, fetch: float
@@ -68,6 +70,7 @@ def test_stalls_are_differences_between_arms_repeat_by_repeat(
     assert rows["warm"].au_cal == pytest.approx([a / b for a, b in zip(null, warm, strict=True)])
 
 
+@settings(deadline=None)
 @given(null=walls)
 def test_storage_that_costs_nothing_has_an_au_cal_of_one_whatever_the_loop_costs(null: list[float]) -> None:
     rows = rows_of(timed({"null": null, "warm": null}))
@@ -115,6 +118,7 @@ def test_what_must_not_be_compared_says_so() -> None:
     assert caveats(rows_of(lost)) == ["flagged: more than 5% of the time is in no region: netcdf/null/1"]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(LAYOUTS), min_size=1, max_size=7, unique=True),
     st.lists(st.sampled_from(ARMS), min_size=1, max_size=4, unique=True),

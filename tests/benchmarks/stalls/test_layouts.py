@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maelio.benchmarks.stalls.delivered import Checked, Memory, check, checksums, require_equal
@@ -76,6 +76,7 @@ def test_layouts_keep_their_order_and_unknown_ones_are_refused() -> None:
         chosen(WORKLOADS["column"], ["grib"])
 
 
+@settings(deadline=None)
 @given(st.integers(0, 23), st.integers(0, 7))
 def test_one_bit_makes_another_sample(place: int, bit: int) -> None:
     values = torch.arange(12, dtype=torch.int16).reshape(2, 6)
@@ -100,6 +101,7 @@ def test_equal_bits_of_another_shape_or_dtype_are_another_sample() -> None:
     assert len(found) == 4
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 12))
 def test_memory_gives_batches_of_the_sizes_that_were_read(samples: int, size: int) -> None:
     """The last one is short; what is held is whole."""

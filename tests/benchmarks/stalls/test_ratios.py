@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maelio.benchmarks.stalls.ratios import compared, differences, judge, ratio_of
@@ -21,6 +21,7 @@ def run(walls: Sequence[float], **parameters: object) -> RunRecord:
     return record_of(timed({"warm": walls}), **parameters)
 
 
+@settings(deadline=None)
 @given(before=scattered, after=scattered, scale=st.floats(0.6, 5.0))
 def test_two_percent_of_noise_is_never_a_regression(
     before: list[float], after: list[float], scale: float
@@ -30,6 +31,7 @@ def test_two_percent_of_noise_is_never_a_regression(
     judge(ratios, FACTOR)
 
 
+@settings(deadline=None)
 @given(before=scattered, after=scattered, scale=st.floats(0.6, 5.0))
 def test_ten_percent_slower_is_always_one_for_all_that_noise(
     before: list[float], after: list[float], scale: float
@@ -55,6 +57,7 @@ def test_of_normal_noise_of_two_percent_nearly_nothing_is_mistaken() -> None:
     assert missed <= 2
 
 
+@settings(deadline=None)
 @given(before=scattered, after=scattered)
 def test_the_interval_holds_the_ratio_and_is_the_same_every_time(
     before: list[float], after: list[float]
