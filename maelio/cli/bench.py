@@ -1,0 +1,14 @@
+"""`maelio bench`."""
+
+import typer
+
+from maelio.cli import arms
+
+bench = typer.Typer(
+    help="Measure, and explain what was measured.", no_args_is_help=True, rich_markup_mode=None
+)
+bench.command("run")(arms.run)
+bench.command("ls")(arms.ls)
+bench.command("show")(arms.show)
+bench.command("compare")(arms.compare)
+bench.command("export")(arms.export)
