@@ -21,8 +21,8 @@ from maelio.cache.fetch import fetch
 from maelio.cache.leases import Lease
 from maelio.converters.convert import convert
 from maelio.converters.options import Options
-from maelio.errors import BadRequest, NotFound
-from maelio.plugins import manifest, synthetic
+from maelio.errors import BadRequest, MaelioError, NotFound
+from maelio.plugins import manifest, names, synthetic
 from maelio.plugins.description import Description, Request
 from maelio.plugins.legal import nearest_word
 from maelio.settings import load_settings
@@ -38,6 +38,8 @@ _CHUNK = 32 * 2**20  # bytes
 
 _open: set[Lease] = set()
 """Of datasets whose files xarray may open at any time: nobody tells when it is done with them."""
+
+names.guard()
 
 
 class Dataset(climetlab.Dataset):  # type: ignore[misc]  # climetlab ships no types
@@ -260,7 +262,11 @@ class Described(Dataset):
             rmtree(made, ignore_errors=True)
             self._write(made)
             made.rename(between)
-        convert([between], target, self.options())
+        try:
+            convert([between], target, self.options())
+        except MaelioError:
+            rmtree(between)
+            raise
         rmtree(between)
 
     def _write(self, target: Path) -> None:
@@ -274,7 +280,8 @@ class Described(Dataset):
         chunked = data.chunk({name: samples.get(str(name), -1) for name in data.dims})
         for each in chunked.variables.values():
             each.encoding.clear()  # of NetCDF
-        chunked.to_zarr(target, zarr_format=3, consolidated=False)
+        texts = {name: each.astype(str) for name, each in chunked.variables.items() if each.dtype == object}
+        chunked.assign(texts).to_zarr(target, zarr_format=2, consolidated=False)
 
 
 def name_of_store(name: str, arguments: Mapping[str, JsonValue], files: Sequence[JsonValue]) -> str:

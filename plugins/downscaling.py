@@ -37,22 +37,18 @@ TIER2_MONTHS = {
 
 
 def _files(tier: int, arguments: Arguments) -> Iterable[Files]:
-    pattern = f"{{url}}/maelstrom-ap5/tier-{tier}/downscaling_tier{tier}_{{date}}.nc"
-    yield Files(pattern, {"date": arguments["months"]})
+    """A file a month, or the one of a part that is augmented."""
+    pattern = f"{{url}}/maelstrom-ap5/tier-{tier}/downscaling_tier{tier}_"
+    if part := arguments.get("augmented"):
+        yield Files(pattern + "{augmented}_aug.nc", {"augmented": [part]})
+    else:
+        yield Files(pattern + "{month}.nc", {"month": arguments["months"]})
 
 
 def _rule(arguments: Arguments) -> str | None:
     if arguments["months"] is None and arguments["dataset"] is None:
         return "needs months or dataset"
     return None
-
-
-def _labels(months: dict[str, list[str]], *, augmented: bool) -> dict[str, dict[str, list[str]]]:
-    """Of each dataset its months; what is augmented is one file."""
-    found = {name: {"months": each} for name, each in months.items()}
-    if augmented:
-        found |= {f"{name}_aug": {"months": [f"{part}_aug"]} for name, part in _PARTS.items()}
-    return found
 
 
 def _arguments(months: dict[str, list[str]], labels: Iterable[str]) -> tuple[Argument, ...]:
@@ -66,7 +62,11 @@ def _arguments(months: dict[str, list[str]], labels: Iterable[str]) -> tuple[Arg
     )  # fmt: skip
 
 
-_TIER1, _TIER2 = _labels(TIER1_MONTHS, augmented=True), _labels(TIER2_MONTHS, augmented=False)
+_TIER1: dict[str, dict[str, Any]] = {
+    **{name: {"months": months} for name, months in TIER1_MONTHS.items()},
+    **{f"{name}_aug": {"augmented": part} for name, part in _PARTS.items()},
+}
+_TIER2 = {name: {"months": months} for name, months in TIER2_MONTHS.items()}
 _HOME = "https://git.ecmwf.int/projects/MLFET/repos/maelstrom-downscaling-ap5"
 _TERMS = f"By downloading data from this dataset, you agree to the terms and conditions defined at {_HOME}"
 _RLAT, _LAT = ("time", "rlat", "rlon"), ("time", "lat", "lon")

@@ -26,10 +26,10 @@ class Legal(Protocol):
         """The one spelling of a value. Raises Illegal."""
 
 
-def nearest_word(word: str, words: Iterable[str]) -> str | None:
-    """The word that was probably meant, whatever its case; None where none is alike."""
+def nearest_word(word: str, words: Iterable[str], alike: float = 0.5) -> str | None:
+    """The word that was probably meant, whatever its case; None where none is `alike`, from 0 to 1."""
     lower = {each.lower(): each for each in words}
-    found = get_close_matches(word.lower(), lower, n=1, cutoff=0.5)
+    found = get_close_matches(word.lower(), lower, n=1, cutoff=alike)
     return lower[found[0]] if found else None
 
 
@@ -179,6 +179,6 @@ class Dates:
 
 def listed(value: Any) -> Sequence[Any]:
     """A single value, or several in whatever holds them, as several."""
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
+    if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
         return [value]
     return list(value)

@@ -25,7 +25,7 @@ DATES = Dates((*SUBSETS["training"], *SUBSETS["validation"], *SUBSETS["testing"]
 
 
 def _files(arguments: Arguments) -> Iterable[Files]:
-    yield Files("{url}/NOGWD_L91_PUBLIC/nc/{date}.nc", {"date": arguments["date"]})
+    yield Files("{url}/NOGWD_L91_PUBLIC/nc/{date}.nc", {"date": arguments["date"] or [DATES.values[0]]})
 
 
 DESCRIPTION = Description(
@@ -35,7 +35,7 @@ DESCRIPTION = Description(
     "the parametrised drag. A file is a forecast, a sample a column.",
     version="0.2",
     arguments=(
-        Argument("date", DATES, "2015-01-01", many=True, about="start of the forecast"),
+        Argument("date", DATES, many=True, about="start of the forecast; the first unless it is given"),
         Argument("subset", Words(tuple(SUBSETS)), about="in place of date"),
     ),
     files=_files,

@@ -144,7 +144,8 @@ class Radiation(Described):
         if chosen["gather_fluxes"] and not (chosen["all_outputs"] and not chosen["minimal_outputs"]):
             for band in ("lw", "sw"):
                 outputs[band] = fluxes(outputs, band)
-        return xr.merge([inputs, self._wanted(outputs)], compat="override", join="exact")
+        merged = xr.merge([inputs, self._wanted(outputs)], compat="override", join="exact")
+        return merged.assign_attrs(inputs.attrs or outputs.attrs)
 
     def _wanted(self, outputs: "xr.Dataset") -> "xr.Dataset":
         chosen = self.arguments
@@ -204,7 +205,8 @@ def boundary_fluxes(outputs: "xr.Dataset", band: str, *, top_net: bool) -> "xr.D
     """Up at the top (with `top_net` down minus up), down and up at the surface: (column, boundaries), W m-2."""
     import xarray as xr
 
-    down, up = outputs[f"flux_dn_{band}"], outputs[f"flux_up_{band}"]
+    both = fluxes(outputs, band)
+    down, up = both.isel(variable=0), both.isel(variable=1)
     top, surface = {"half_level": slice(None, 1)}, {"half_level": slice(-1, None)}
     first = down.isel(top) - up.isel(top) if top_net else up.isel(top)
     parts = [first, down.isel(surface), up.isel(surface)]

@@ -3,27 +3,17 @@
 Source: the code of 4castRenewables/maelstrom-a2, which names the variables; the texts themselves were never public.
 """
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
 
 from maelio.plugins.base import Described
 from maelio.plugins.description import Argument, Arguments, Description, Files, Variable
-from maelio.plugins.legal import Dates, Words
+from maelio.plugins.legal import Words
 
-if TYPE_CHECKING:
-    import xarray as xr
-
-MONTHS = Dates(
-    tuple(f"{year}-{month:02d}" for year in range(2017, 2021) for month in range(1, 13)),
-    "%Y-%m",
-    also=("%Y-%m-%d", "%Y%m", "%Y%m%d"),
-)
 _TWEET = ("index",)
 
 
 def _files(arguments: Arguments) -> Iterable[Files]:
-    yield Files("{url}/{kind}_{month}.nc", {"kind": [arguments["kind"]], "month": arguments["months"]})
+    yield Files("{url}/{kind}.nc", {"kind": [arguments["kind"]]})
 
 
 DESCRIPTION = Description(
@@ -32,10 +22,7 @@ DESCRIPTION = Description(
     about="Texts with place and time, and precipitation of ERA5-Land at the nearest point of 0.1 degrees and half hour; or the field that "
     "it was taken from.",
     version="0.1",
-    arguments=(
-        Argument("kind", Words(("tweets", "precipitation")), "tweets"),
-        Argument("months", MONTHS, "2020-01", many=True),
-    ),
+    arguments=(Argument("kind", Words(("tweets", "precipitation")), "tweets"),),
     files=_files,
     sizes={"index": None, "time_half": None, "latitude": None, "longitude": None},
     variables=(
@@ -56,11 +43,3 @@ class Tweets(Described):
     """`cml.load_dataset("maelstrom-tweets", source="synthetic")`: see `maelio datasets show maelstrom-tweets`."""
 
     description = DESCRIPTION
-
-    def merged(self, files: Sequence[Path], chunks: Any) -> "xr.Dataset":
-        import xarray as xr
-
-        along = "index" if self.arguments["kind"] == "tweets" else "time_half"
-        return xr.open_mfdataset(
-            files, chunks=chunks, engine="netcdf4", combine="nested", concat_dim=along, data_vars="minimal"
-        )

@@ -169,17 +169,15 @@ def prepared(data: "xr.Dataset", *, probabilistic: bool, difference: bool, norma
     }
     return xr.Dataset(
         {
-            "predictors": predictors.variable,
-            "targets": xr.concat(targets, "target").transpose(*_FIELD, "target").variable,
+            "predictors": (
+                predictors.dims,
+                predictors.data,
+            ),  # attributes that hold for one do not hold for all
+            "targets": ((*_FIELD, "target"), xr.concat(targets, "target").transpose(*_FIELD, "target").data),
         },
         {
             **coordinates,
             "predictor": names,
             "target": np.array(["mean", "std"][: len(targets)], object),
         },
-    ).map(_bare)
-
-
-def _bare(values: "xr.DataArray") -> "xr.DataArray":
-    """Attributes that hold for one predictor do not hold for all."""
-    return values.drop_attrs(deep=False)
+    )

@@ -11,7 +11,17 @@ from typing import Protocol
 
 from pydantic import JsonValue
 
-from maelio.plugins.standins import ens10, radiation, radiation_records, yr
+from maelio.plugins.standins import (
+    downscaling,
+    ens5mini,
+    ens10,
+    nogwd,
+    power,
+    radiation,
+    radiation_records,
+    tweets,
+    yr,
+)
 
 
 class Writer(Protocol):
@@ -23,9 +33,19 @@ class Writer(Protocol):
 WRITERS: Mapping[str, Writer] = MappingProxyType(
     {
         "maelstrom-yr": yr.write,
+        "maelstrom-tweets": tweets.write,
         "maelstrom-radiation": radiation.write,
         "maelstrom-radiation-tf": radiation_records.write,
+        "maelstrom-nogwd": nogwd.write,
         "maelstrom-ens10": ens10.write,
+        "maelstrom-ens5mini": ens5mini.write,
+        "maelstrom-downscaling-tier1": downscaling.write_tier1,
+        "maelstrom-downscaling-tier2": downscaling.write_tier2,
+        "maelstrom-constants-a-b": power.write_constants,
+        "maelstrom-power-production": power.write_production,
+        "maelstrom-weather-model-level": power.write_model_level,
+        "maelstrom-weather-pressure-level": power.write_pressure_level,
+        "maelstrom-weather-surface-level": power.write_surface_level,
     }
 )
 """Who writes one file of a dataset, by the dataset's public id."""

@@ -1,7 +1,7 @@
 """Stand-ins of maelstrom-ens10: ensemble hindcasts in GRIB edition 1, whose statistics are known."""
 
 import calendar
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -111,19 +111,19 @@ def hindcasts(request: Mapping[str, JsonValue], *, scale: float = 1.0, seed: int
 def truth(about: Hindcasts, name: str, level: int | None, year: int, step: int) -> Floats:
     """What an analysis shows at the valid time, (latitude, longitude); sea surface temperature is NaN on land."""
     off = UNDERDISPERSION * _pattern(about, name, level, 0, year)
-    return _legal(about, name, level, signal(about, name, level, year, step), off, step)
+    return _legal(about, name, level, signal(about, name, (level,), year, step)[0], off, step)
 
 
 def member(about: Hindcasts, name: str, level: int | None, number: int, year: int, step: int) -> Floats:
     """A field as `truth` has it, before it is packed. Members are numbered from 1."""
     off = BIAS + _pattern(about, name, level, number, year)
-    return _legal(about, name, level, signal(about, name, level, year, step), off, step)
+    return _legal(about, name, level, signal(about, name, (level,), year, step)[0], off, step)
 
 
-def signal(about: Hindcasts, name: str, level: int | None, year: int, step: int) -> Floats:
-    """What all members and the truth have in common, (latitude, longitude). Rain is counted from the start."""
+def signal(about: Hindcasts, name: str, levels: Sequence[int | None], year: int, step: int) -> Floats:
+    """What all members and the truth have in common, (level, latitude, longitude). Rain is counted from the start."""
     when = about.start(year) + timedelta(hours=step)
-    found = weather(name, level, about.latitude, about.longitude, when, about.seed)
+    found = weather(name, levels, about.latitude, about.longitude, when, about.seed)
     return found * (step / 24) if name in _FROM_START else found
 
 
@@ -164,13 +164,15 @@ def _patterns(about: Hindcasts, name: str, number: int, year: int) -> tuple[Floa
 def _messages(about: Hindcasts) -> Iterator[bytes]:
     """Encoded messages in the order of the file."""
     levels: tuple[int | None, ...] = LEVELS if about.dtype == "pl" else (None,)
-    kept = _KEPT_BYTES // (16 * about.intervals**2)
+    kept = _KEPT_BYTES // (16 * about.intervals**2 * len(levels))
     common = lru_cache(maxsize=max(1, kept))(signal)
     for name, parameter in PARAMETERS[about.dtype].items():
         with _message(about, parameter) as handle:
-            for number, year, step, level in product(range(1, MEMBERS + 1), about.years, STEPS, levels):
+            for number, year, step, (place, level) in product(
+                range(1, MEMBERS + 1), about.years, STEPS, [*enumerate(levels)]
+            ):
                 off = BIAS + _pattern(about, name, level, number, year)
-                field = _legal(about, name, level, common(about, name, level, year, step), off, step)
+                field = _legal(about, name, level, common(about, name, levels, year, step)[place], off, step)
                 keys = {
                     "dataDate": int(f"{about.start(year):%Y%m%d}"),
                     "perturbationNumber": number,

@@ -47,7 +47,7 @@ class Noise:
     strengths: tuple[float, ...]
 
     def grid(self, *coordinates: Floats) -> Floats:
-        """Values at every combination of the coordinates, (len(first), len(second), ...)."""
+        """Values at every combination of the coordinates, (len(first), len(second), ...); cheap if the first is short."""
 
         def at(lattice: Floats, fineness: int) -> Floats:
             values = lattice

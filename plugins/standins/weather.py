@@ -3,10 +3,10 @@
 What ENS-10 and the weather of the wind turbines are made of. Names are the short names of ecCodes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,33 +70,42 @@ SURFACE: Mapping[str, Field] = {
 
 
 def weather(
-    name: str, level: float | None, latitude: Floats, longitude: Floats, when: datetime, seed: int
+    name: str, levels: Sequence[int | None], latitude: Floats, longitude: Floats, when: datetime, seed: int
 ) -> Floats:
-    """A variable at `when` on all latitudes and longitudes (degrees), (latitude, longitude), without its bounds.
+    """A variable at `when` on all latitudes and longitudes (degrees), (level, latitude, longitude), without its bounds.
 
-    `level`: hPa, None at the surface. Neighbouring levels are alike, and so are neighbouring days.
+    `levels`: hPa, or None alone for the surface. Neighbouring levels are alike, and so are neighbouring days.
     """
-    field = PRESSURE_LEVEL[name] if level else SURFACE[name]
-    strength = field.strength * _of_level(field, level)
-    days = when.timestamp() / 86400
-    tilt = float(log(np.array((level or 1000.0) / 1000.0)))
-    disturbance = _disturbance(name, seed).grid(
+    strength, tilt, mean = [], [], []
+    for level in levels:
+        field = PRESSURE_LEVEL[name] if level else SURFACE[name]
+        strength.append(field.strength * _of_level(field, level))
+        tilt.append(_logarithm(level or 1000) / 2)
+        mean.append(climate(name, level, latitude, when))
+    found = _disturbance(name, seed).grid(
+        when.timestamp() / 86400 / _DAYS_A_CELL + np.array(tilt),
         latitude * _CELLS_OF_LATITUDE,
         longitude * _CELLS_OF_LONGITUDE,
-        np.array([days / _DAYS_A_CELL + tilt / 2]),
-    )[:, :, 0]
-    found = climate(name, level, latitude, when)[:, None] + strength * disturbance
+    )
+    found *= np.array(strength)[:, None, None]
+    found += np.stack(mean)[:, :, None]
     if name in ("2t", "skt"):
         lat, lon = np.repeat(latitude, len(longitude)), np.tile(longitude, len(latitude))
-        sun = cos_zenith(lat, lon, np.full(len(lat), when.timestamp())).reshape(found.shape)
+        sun = cos_zenith(lat, lon, np.array(when.timestamp())).reshape(found.shape)
         found += (6 if name == "2t" else 10) * (sun - 0.3) * (~sea(latitude, longitude, seed))
     return found
 
 
-def climate(name: str, level: float | None, latitude: Floats, when: datetime) -> Floats:
+def climate(name: str, level: int | None, latitude: Floats, when: datetime) -> Floats:
     """Mean of a variable by latitude, (latitude,)."""
+    return _climate(name, level, latitude.tobytes(), season(when))
+
+
+@lru_cache(maxsize=256)
+def _climate(name: str, level: int | None, latitudes: bytes, turns: float) -> Floats:
+    latitude = np.frombuffer(latitudes)
     s, c = sin(latitude * DEGREES), cos(latitude * DEGREES)
-    surface = warmth(latitude, season(when))
+    surface = warmth(latitude, turns)
     if level:
         pressure = np.array(level * 100.0)
         warm = temperature(pressure, np.array(SURFACE_PRESSURE), surface)
@@ -136,27 +145,33 @@ def climate(name: str, level: float | None, latitude: Floats, when: datetime) ->
 def sea(latitude: Floats, longitude: Floats, seed: int) -> NDArray[np.bool_]:
     """Where water is, (latitude, longitude): about two thirds of the Earth."""
     continents = _disturbance("land", seed).grid(
-        latitude * _CELLS_OF_LATITUDE, longitude * _CELLS_OF_LONGITUDE, np.zeros(1)
+        np.zeros(1), latitude * _CELLS_OF_LATITUDE, longitude * _CELLS_OF_LONGITUDE
     )
-    return continents[:, :, 0] < 0.45
+    wet: NDArray[np.bool_] = continents[0] < 0.45
+    return wet
 
 
-def error(name: str, level: float | None) -> float:
+def error(name: str, level: int | None) -> float:
     """Standard deviation of a two-day forecast's error, in the unit of the variable."""
     field = PRESSURE_LEVEL[name] if level else SURFACE[name]
     return field.error * _of_level(field, level)
 
 
-def bounds(name: str, level: float | None) -> tuple[float, float]:
+def bounds(name: str, level: int | None) -> tuple[float, float]:
     return (PRESSURE_LEVEL[name] if level else SURFACE[name]).bounds
 
 
-def _of_level(field: Field, level: float | None) -> float:
-    share = max(level or 1000.0, 50.0) / 1000.0
-    return float(exp(field.power * log(np.array(share))))
+def _of_level(field: Field, level: int | None) -> float:
+    return float(exp(np.array(field.power * _logarithm(max(level or 1000, 50)))))
 
 
-def _geopotential(level: float, surface: Floats) -> Floats:
+@cache
+def _logarithm(level: int) -> float:
+    """Of a level (hPa) as a share of 1000 hPa."""
+    return float(log(np.array(level / 1000)))
+
+
+def _geopotential(level: int, surface: Floats) -> Floats:
     """m2 s-2, by the hypsometric equation on 32 steps from the surface."""
     depth = float(log(np.array(SURFACE_PRESSURE / (level * 100))))
     pressure = SURFACE_PRESSURE * exp(-depth * (np.arange(32) + 0.5) / 32)
@@ -167,5 +182,5 @@ def _geopotential(level: float, surface: Floats) -> Floats:
 
 @lru_cache(maxsize=64)
 def _disturbance(name: str, seed: int) -> Noise:
-    """Over latitude, longitude and time."""
+    """Over time, latitude and longitude."""
     return noise(generator(seed, "weather", name), 3, octaves=4, falloff=0.6)

@@ -179,7 +179,8 @@ class _Forecast:
 
     def _field(self, name: str, time: float) -> Floats:
         """Of variance 1, (y, x)."""
-        return _noise(self.seed, name).grid(self.y / _CELL_M, self.x / _CELL_M, np.array([time]))[:, :, 0]
+        found: Floats = _noise(self.seed, name).grid(np.array([time]), self.y / _CELL_M, self.x / _CELL_M)[0]
+        return found
 
 
 def _around_oslo(whole: Domain, scale: float) -> Domain:
@@ -196,9 +197,10 @@ def _static(y: Floats, x: Floats, seed: int) -> dict[str, Floats]:
     """Fields (y, x) that do not change; the model's are smoother than what is there."""
 
     def field(name: str) -> Floats:
-        return _noise(seed, name).grid(y / _CELL_M, x / _CELL_M, np.zeros(1))[:, :, 0]
+        found: Floats = _noise(seed, name).grid(np.zeros(1), y / _CELL_M, x / _CELL_M)[0]
+        return found
 
-    coarse, fine = field("terrain"), _noise(seed, "hills").grid(y / 10e3, x / 10e3, np.zeros(1))[:, :, 0]
+    coarse, fine = field("terrain"), _noise(seed, "hills").grid(np.zeros(1), y / 10e3, x / 10e3)[0]
     land = np.clip(0.5 + 4 * (coarse + 0.1 * fine), 0, 1)
     model_altitude = 350 * np.maximum(0, coarse)
     return {
@@ -213,7 +215,7 @@ def _static(y: Floats, x: Floats, seed: int) -> dict[str, Floats]:
 
 @lru_cache(maxsize=32)
 def _noise(seed: int, name: str) -> Noise:
-    """Over y, x and time; more octaves than 200 km alone would show."""
+    """Over time, y and x; more octaves than 200 km alone would show."""
     return noise(generator(seed, "yr", name), 3, octaves=5, falloff=0.6)
 
 
