@@ -111,7 +111,7 @@ class Cache:
         """As `fetch`, with what servers said about them. What mirrors have is not refreshed."""
         lease = _kept if lease is None else lease
         wanted = {key_of(url): url for url in urls}
-        found = {key: file for key, url in wanted.items() if (file := self._here(key, url, lease))}
+        found = {key: file for key, url in wanted.items() if (file := self.here(url, lease))}
         again = {key for key, file in found.items() if refresh and not (self.offline or file.fixed)}
         missing = {key: url for key, url in wanted.items() if key not in found or key in again}
         if missing and self.offline:
@@ -123,10 +123,11 @@ class Cache:
     def missing(self, urls: Iterable[str]) -> list[str]:
         """Those that are in no cache, in order."""
         with Lease() as lease:
-            return [url for url in urls if self._here(key_of(url), url, lease) is None]
+            return [url for url in urls if self.here(url, lease) is None]
 
-    def _here(self, key: str, url: str, lease: Lease) -> File | None:
-        local = _local(url)
+    def here(self, url: str, lease: Lease) -> File | None:
+        """The file, if one of the caches has it. Raises NotFound: it is one of this machine, and is not there."""
+        local, key = _local(url), key_of(url)
         if local is not None:
             if not local.exists():
                 raise NotFound(f"{local}: no such file")

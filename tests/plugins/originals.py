@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -23,6 +24,14 @@ PACKAGES = (
     "climetlab-maelstrom-radiation==0.7.5",
     "climetlab-maelstrom-yr==0.6.3",
 )
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "radiation": {"date": "20200101", "timestep": [0], "patch": [0, 2]},
+    "yr": {"size": "5GB", "dates": ["2020-03-01", "2020-03-02"]},
+    "constants": {},
+    "production": {"wind_turbine_id": 1},
+    "surface": {"date": "2019-01-01"},
+}
 
 
 def install(folder: Path) -> Path:

@@ -4,23 +4,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import climetlab
-import numpy as np
 import pytest
-import xarray as xr
 from climetlab.mirrors.directory_mirror import DirectoryMirror
 
 from maelio.plugins import synthetic
 from maelio.plugins.climetlab_url import url
-from maelio.plugins.power import Constants, Production, SurfaceLevel
-from maelio.plugins.radiation import Radiation
-from maelio.plugins.yr import Yr
 from tests.plugins import originals
-from tests.plugins.originals import HOST, Site
+from tests.plugins.conftest import OURS
+from tests.plugins.originals import ARGUMENTS, HOST, Site
 from tests.web import serve
 
 ROOT = Path(__file__).parents[2]
@@ -32,21 +26,6 @@ ORIGINALS = {
     "production": "climetlab_maelstrom_power_production.production.production:Production",
     "surface": "climetlab_maelstrom_power_production.weather.surface_level:SurfaceLevelWeather",
 }
-ARGUMENTS: dict[str, dict[str, Any]] = {
-    "radiation": {"date": "20200101", "timestep": [0], "patch": [0, 2]},
-    "yr": {"size": "5GB", "dates": ["2020-03-01", "2020-03-02"]},
-    "constants": {},
-    "production": {"wind_turbine_id": 1},
-    "surface": {"date": "2019-01-01"},
-}
-OURS = {
-    "radiation": Radiation,
-    "yr": Yr,
-    "constants": Constants,
-    "production": Production,
-    "surface": SurfaceLevel,
-}
-
 LOAD = """
 import json, sys
 from importlib import import_module
@@ -70,36 +49,6 @@ for name, where, arguments in several:
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return originals.install(tmp_path_factory.mktemp("packages"))
-
-
-@pytest.fixture(scope="session")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stand-ins of all that `ARGUMENTS` mean, as CliMetLab's mirrors have files."""
-    cache = tmp_path_factory.mktemp("standins")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MAELIO_CACHE", str(cache))
-        for name in ("radiation", "yr"):
-            OURS[name](**ARGUMENTS[name], source="synthetic", scale=0.002).files()
-    (folder,) = (cache / "synthetic").iterdir()
-    for name in ("constants", "production", "surface"):
-        for number, address in enumerate(OURS[name](**ARGUMENTS[name]).urls()):
-            path = synthetic.place_of(folder, address)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            hours = np.arange(48.0) + 12 * number
-            xr.Dataset({"t2m": ("time", hours + 270)}, {"time": hours}).to_netcdf(path)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def _site(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with originals.site(tree / "url" / "https" / HOST, tmp_path_factory.mktemp("tls")) as site:
-        yield site
-
-
-@pytest.fixture
-def site(_site: Site) -> Site:
-    _site.web.reset()
-    return _site
 
 
 def run(code: str, *arguments: str, home: Path, path: Path, **environment: str) -> str:
