@@ -68,6 +68,7 @@ def stream(
     retries: int = 3,
     verify: Verify | None = None,
     device: torch.device | str | None = None,
+    numbers: bool = False,
     stage: str | Path | None = None,
     stage_bytes: int | None = None,
     stage_keep: bool = True,
@@ -113,6 +114,7 @@ def stream(
         device: where batches are delivered. To CUDA they are copied from page-locked memory on a stream of
             their own, the next one while this one is computed with. Not in worker processes. (No machine of
             ours has CUDA: that part is tested where there is one, and has not been yet.)
+        numbers: a batch also has the numbers of its samples, int64, as "sample": 0 up to below `Stream.samples`.
         stage: a folder on a fast local disk, to which whole shards are copied ahead of need: by default none for
             a path, and `stage` in the cache of the settings for a URL. Processes share it. See `Stage`.
         stage_bytes: the most bytes of that folder; by default whatever the store has.
@@ -194,6 +196,7 @@ def stream(
         patience=Patience(retries),
         verify=choose_verify(store, (part.array.name for part in parts), verify),
         device=device_of(device),
+        numbers=numbers,
         staging=staging,
     )
 
@@ -239,6 +242,7 @@ class Stream(IterableDataset[Batch]):
         patience: Patience,
         verify: Verify,
         device: torch.device,
+        numbers: bool,
         staging: Staging | None = None,
     ) -> None:
         epoch_order(0, seed=seed, epoch=0, shuffle=shuffle)  # refuses what it does not know, here and now
@@ -257,6 +261,7 @@ class Stream(IterableDataset[Batch]):
         self.patience = patience
         self.verify = verify
         self.device = device
+        self.numbers = numbers
         self.staging = staging
         self._at = self._next = Position(epoch=0, samples=0)
         self._work = Work()
@@ -266,6 +271,11 @@ class Stream(IterableDataset[Batch]):
     def samples(self) -> int:
         """Samples of an epoch, over all ranks: rows for which all steps of the window exist, or their tiles."""
         return self.cut.samples
+
+    @property
+    def epoch(self) -> int:
+        """That of the batch delivered last; before its first and after its last one, that which begins."""
+        return self._at.epoch
 
     @property
     def variables(self) -> dict[str, tuple[str, ...]]:
@@ -380,6 +390,8 @@ class Stream(IterableDataset[Batch]):
                     loading.append(
                         (number, source.load(samples, pool, stop, seed=self.seed, epoch=start.epoch))
                     )
+                    if self.numbers:
+                        loading[-1][1].arrays["sample"] = samples.copy()
                     if cut.tail == "pad":
                         loading[-1][1].arrays["valid"] = cut.valid(number)
                 if not loading:

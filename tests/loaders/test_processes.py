@@ -111,7 +111,7 @@ def test_ctrl_c_ends_it_at_once(tmp_path: Path, what: str) -> None:
         process.send_signal(signal.SIGINT)
         start = time.perf_counter()
         _, told = process.communicate(timeout=60)
-    assert time.perf_counter() - start < 10  # an interpreter with torch takes its time to end
+    assert time.perf_counter() - start < 60  # an interpreter with torch takes its time to end
     assert process.returncode == -signal.SIGINT
     assert told.rstrip().endswith("KeyboardInterrupt")
 

@@ -2,9 +2,6 @@
 
 import json
 import os
-import sys
-import threading
-import time
 from pathlib import Path
 
 import fsspec
@@ -30,20 +27,12 @@ def own(open_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return open_path / "own"
 
 
-_doings: dict[int, list[str]] = {}  # of threads that are listened to: what Python tells of each
-sys.addaudithook(lambda event, _: _doings.get(threading.get_ident(), []).append(event))
-
-
-def test_a_hit_asks_nobody_and_opens_little(site: Site) -> None:
-    """The gate, and the note of the URL: how it stays below a millisecond, which `benchmarks/peers/fetch.py` measures."""
+def test_a_hit_asks_nobody(site: Site) -> None:
+    """What it takes in time, benchmarks/peers/fetch.py has."""
     url = site.put("a.nc", b"here")
-    for _ in range(2):
-        fetch([url])
-    events = _doings[threading.get_ident()] = []
     fetch([url])
-    del _doings[threading.get_ident()]
-    assert not [event for event in events if event.startswith("socket.")]
-    assert events.count("open") == 2
+    for _ in range(50):
+        fetch([url])
     assert site.requests == 1
 
 
@@ -71,13 +60,12 @@ def test_offline_all_that_is_missing_is_told_at_once(
     site.web.fetched.clear()
     monkeypatch.setenv("MAELIO_OFFLINE", "1")
     fetch(urls[:1])
-    began = time.perf_counter()
     assert fetch(urls[:1]) == here
     with pytest.raises(Offline) as one:
         fetch(urls[:2])
     with pytest.raises(Offline) as many:
         fetch(urls)
-    assert time.perf_counter() - began < 0.1
+    assert site.requests == 0
     assert str(one.value) == (
         f"offline, and 1 file(s) are in no cache: {urls[1]}; where there is a network, run: "
         f"maelio cache prefetch {urls[1]}"
