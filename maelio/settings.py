@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     cache_limit: Size | None = None
     cache_spare: Size = 2**30
     offline: bool = False
-    connections: int = Field(default=8, ge=1)
+    connections: int = Field(default=16, ge=1)
     patience_s: float = Field(default=300, ge=0)
     silence_s: float = Field(default=60, gt=0)
     climetlab: bool = False

@@ -82,7 +82,7 @@ class Cache:
     tiers: tuple[Tier, ...]
     budget: Budget
     offline: bool = False
-    connections: int = 8
+    connections: int = 16
     patience_s: float = 300.0
     silence_s: float = 60.0
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -220,6 +221,22 @@ def test_what_a_cache_has_is_not_fetched_again(
     assert main(["mirror", "export", str(tmp_path / "mirror"), str(tmp_path / "tree")]) == 0
     for path, url in zip(names, load("surface").urls(), strict=True):
         assert place_of(tmp_path / "tree", url).read_bytes() == path.read_bytes()
+
+
+ADD = "import sys; from maelio.cli import main; sys.exit(main(['mirror', 'add', *sys.argv[1:]]))"
+
+
+@pytest.mark.slow
+def test_three_processes_fill_a_mirror_at_once(site: Site, user: User, tmp_path: Path) -> None:
+    """Each file is fetched once, all end well, and everything is whole."""
+    user("admin", **site.environment)
+    site.web.pause_s = 0.2
+    command = [sys.executable, "-c", ADD, *DATASETS["surface"], str(tmp_path / "mirror")]
+    started = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait(300) for process in started] == [0, 0, 0]
+    assert set(site.web.fetched.values()) == {1}
+    assert len(site.web.fetched) == 2
+    assert main(["mirror", "verify", str(tmp_path / "mirror")]) == 0
 
 
 @pytest.mark.parametrize(
