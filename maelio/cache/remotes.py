@@ -23,7 +23,7 @@ from maelio.urls import public
 
 CONNECT_S = 10.0
 
-_BLOCK = 2**18  # bytes read at once: what the processor still has at hand when they are summed and written
+_BLOCK = 2**20
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _ETAGS = ("ETag", "etag", "Content-MD5", "md5Hash", "CRC")
