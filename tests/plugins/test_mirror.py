@@ -5,7 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import climetlab
@@ -19,6 +20,8 @@ from maelio.plugins.synthetic import place_of
 from tests.plugins import originals
 from tests.plugins.conftest import OURS
 from tests.plugins.originals import ARGUMENTS, HOST, Site
+
+ROOT = Path(__file__).parents[2]
 
 DATASETS = {
     "radiation": ["maelio-radiation", "--arg", "patch=0", "--arg", "patch=2"],
@@ -70,6 +73,14 @@ def site_mirror(_mirror: Path, tmp_path: Path) -> Path:
     return tmp_path / "mirror"
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Where other users get to: pytest's own are closed to them."""
+    with tempfile.TemporaryDirectory(prefix="maelio-") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
 def load(name: str) -> Dataset:
     return OURS[name](**ARGUMENTS[name])
 
@@ -90,6 +101,49 @@ def test_the_unchanged_line_reads_the_converted_copy(
     batch = next(iter(dataset.to_torch(batch_size=1)))
     assert batch
     dataset.close()
+
+
+READ = """
+import os, sys
+
+from maelio.plugins import mirror
+from tests.plugins.test_mirror import load
+
+def read(cache):
+    os.environ["MAELIO_CACHE"] = cache
+    dataset = load("surface")
+    assert dataset.to_store().is_relative_to(os.environ["MAELIO_MIRRORS"])
+    dataset.to_xarray().load()
+    next(iter(dataset.to_torch(batch_size=4, shuffle=True, seed=0)))
+
+read(sys.argv[1])  # who may read nothing else has all imported then
+os.setgroups([])
+os.setgid(61001)
+os.setuid(61001)
+mirror._check_copy.cache_clear()
+read(sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_who_may_only_read_the_mirror_uses_it(site_mirror: Path, user: User, open_folder: Path) -> None:
+    """Another user, to whom nothing in it belongs; and nothing there is written."""
+    shared = open_folder / "mirror"
+    subprocess.run(["cp", "-a", str(site_mirror), str(shared)], check=True)
+    subprocess.run(["chmod", "-R", "a-w,a+rX", str(shared)], check=True)
+    before = sorted(shared.rglob("*"))
+    (open_folder / "anna").mkdir()
+    os.chown(open_folder / "anna", 61001, 61001)
+    settings = {"MAELIO_CONFIG": str(open_folder / "none.toml"), "MAELIO_OFFLINE": "1"}
+    user("root", MAELIO_MIRRORS=str(shared), **settings)
+    command = [sys.executable, "-c", READ, str(open_folder / "root"), str(open_folder / "anna" / "cache")]
+    home = {"HOME": str(open_folder / "anna"), "TMPDIR": str(open_folder / "anna"), "USER": "anna"}
+    done = subprocess.run(
+        command, env={**os.environ, **home}, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(shared.rglob("*")) == before
 
 
 def test_stock_climetlab_reads_the_tree(site_mirror: Path, tree: Path, user: User) -> None:
