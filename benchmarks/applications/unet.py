@@ -10,8 +10,7 @@ from maelio.errors import BadRequest
 class UNet(nn.Module):
     """Two convolutions with batch normalisation at each of `depth` + 1 scales; their width doubles from one to the next.
 
-    Shape: (sample, channel, y, x) -> (sample, out, y, x); sides are multiples of ``2**depth``.
-    Raises BadRequest: a side is not.
+    Shape: (sample, channel, y, x) -> (sample, out, y, x); sides of at least ``2**depth``.
     Source: Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28, with bilinear interpolation on the way up.
     """
 
@@ -26,14 +25,13 @@ class UNet(nn.Module):
         self.last = nn.Conv2d(width, out, 1)
 
     def forward(self, maps: Tensor) -> Tensor:
-        _divides(maps, 2 ** len(self.up))
         beside: list[Tensor] = []
         for scale, convolve in enumerate(self.down):
             maps = convolve(max_pool2d(maps, 2) if scale else maps)
             beside.append(maps)
         beside.pop()
         for convolve in self.up:
-            maps = convolve(torch.cat([_twofold(maps), beside.pop()], 1))
+            maps = convolve(torch.cat([_as_large(maps, beside[-1]), beside.pop()], 1))
         result: Tensor = self.last(maps)
         return result
 
@@ -61,7 +59,8 @@ class WeatherUNet(nn.Module):
         self.last = nn.Conv2d(narrow, out, 3, padding=1)
 
     def forward(self, maps: Tensor) -> Tensor:
-        _divides(maps, 32)
+        if maps.shape[-2] % 32 or maps.shape[-1] % 32:
+            raise BadRequest(f"maps of {tuple(maps.shape[-2:])}; wanted sides that are multiples of 32")
         beside = [maps]
         maps = relu(self.first(maps))
         for convolve in self.down:
@@ -69,7 +68,7 @@ class WeatherUNet(nn.Module):
             beside.append(maps)
         beside.pop()
         for first, second in zip(self.up[::2], self.up[1::2], strict=True):
-            maps = relu(second(relu(first(torch.cat([_twofold(maps), beside.pop()], 1)))))
+            maps = relu(second(relu(first(torch.cat([_as_large(maps, beside[-1]), beside.pop()], 1)))))
         result: Tensor = self.last(maps)
         return result
 
@@ -81,10 +80,5 @@ def _twice(channels: int, width: int) -> nn.Sequential:
     )  # fmt: skip
 
 
-def _twofold(maps: Tensor) -> Tensor:
-    return interpolate(maps, scale_factor=2, mode="bilinear")
-
-
-def _divides(maps: Tensor, unit: int) -> None:
-    if maps.shape[-2] % unit or maps.shape[-1] % unit:
-        raise BadRequest(f"maps of {tuple(maps.shape[-2:])}; wanted sides that are multiples of {unit}")
+def _as_large(maps: Tensor, other: Tensor) -> Tensor:
+    return interpolate(maps, size=other.shape[-2:], mode="bilinear")

@@ -46,8 +46,12 @@ def test_published_models_have_as_many_parameters(model: nn.Module, parameters: 
 @pytest.mark.parametrize("model", [UNet(5, 2, width=4), WeatherUNet(5, 2, unit=2)])
 def test_maps_come_out_as_large_as_they_went_in(model: nn.Module) -> None:
     assert model(torch.randn(2, 5, 32, 64)).shape == (2, 2, 32, 64)
-    with pytest.raises(BadRequest, match=r"maps of \(36, 33\); wanted sides"):
-        model(torch.randn(1, 5, 36, 33))
+
+
+def test_only_the_published_u_net_wants_sides_of_its_own() -> None:
+    assert UNet(5, 2, width=4)(torch.randn(1, 5, 37, 49)).shape == (1, 2, 37, 49)
+    with pytest.raises(BadRequest, match=r"maps of \(37, 49\); wanted sides"):
+        WeatherUNet(5, 2, unit=2)(torch.randn(1, 5, 37, 49))
 
 
 def test_the_resnet_is_shown_its_channel() -> None:
