@@ -25,6 +25,8 @@ from maelio.errors import BadRequest, MaelioError, NotFound
 from maelio.plugins import manifest, mirror, names, synthetic
 from maelio.plugins.description import Description, Request
 from maelio.plugins.legal import nearest_word
+from maelio.plugins.manifest import Entry
+from maelio.plugins.netcdf import open_files
 from maelio.settings import load_settings
 from maelio.store import FORMAT
 from maelio.urls import local_name
@@ -104,15 +106,16 @@ class Dataset(climetlab.Dataset):  # type: ignore[misc]  # climetlab ships no ty
         mirrors = () if self.cache is not None or self.stands_in else load_settings().mirrors
         return mirror.find(self, mirrors)
 
-    def manifest(self) -> tuple[manifest.Entry, ...]:
+    def manifest(self) -> tuple[Entry, ...]:
         """URL, size and digest of each file, in order."""
         return tuple(map(manifest.entry, self.urls(), self.files()))
 
     def merged(self, files: Sequence[Path], chunks: Any) -> "xr.Dataset":
         """What files of the dataset are together, lazily: what `to_xarray` gives. `chunks` is never None."""
-        import xarray as xr
-
-        return xr.open_mfdataset(files, chunks=chunks, engine="netcdf4")
+        return open_files(
+            files,
+            chunks,
+        )
 
     def to_xarray(self, chunks: Any = None) -> "xr.Dataset":
         """As the original gives it, but lazily: values are read and computed when they are used.
@@ -261,11 +264,12 @@ class Described(Dataset):
         """
         return self._files(self.requests)
 
-    def manifest(self) -> tuple[manifest.Entry, ...]:
+    def manifest(self) -> tuple[Entry, ...]:
         """URL, size and digest of each file, in order: as noted, where they were ever fetched."""
-        path = self._manifest(self.urls())
-        noted = None if self.synthetic else manifest.read(path)
-        return noted or super().manifest()
+        return self._noted() or super().manifest()
+
+    def _noted(self) -> tuple[Entry, ...] | None:
+        return None if self.synthetic else manifest.read(self._manifest(self.urls()))
 
     def _files(self, requests: Sequence[Request]) -> tuple[Path, ...]:
         urls = [each.url for each in requests]
@@ -286,15 +290,17 @@ class Described(Dataset):
 
     def store_name(self) -> str:
         """By the digests of what was fetched: the same however often the cache had to fetch it."""
-        noted = None if self.synthetic else manifest.read(self._manifest(self.urls()))
-        if noted is None:
-            content = states(self.name, self.files())
-        else:
-            content = [[each.url, each.size, each.digest] for each in noted]
+        files = None if (noted := self._noted()) else self.files()
+        if files is not None and (noted := self._noted()) is None:
+            return name_of_store(self.description.key, self.arguments, states(self.name, files))
+        content: list[JsonValue] = [[each.url, each.size, each.digest] for each in noted or ()]
         return name_of_store(self.description.key, self.arguments, content)
 
     def options(self) -> Options:
-        return replace(super().options(), samples=self.description.samples)
+        """Between the dates that were asked for there may be others. Raises BadRequest: it has nothing to draw samples from."""
+        if self.description.samples is None:
+            raise BadRequest(f"dataset {self.name!r}: has no samples, it cannot be streamed; use to_xarray()")
+        return replace(super().options(), samples=self.description.samples, on={"gap": "allow"})
 
     def convert_to(self, target: Path) -> None:
         """The files themselves where they are what `to_xarray` gives, else that, by way of a copy that is removed again."""

@@ -106,7 +106,7 @@ def _lines(about: Description) -> Iterator[str]:
     yield from (f"    {example[0].url}", "")
     yield from ("| variable | dimensions | unit | |", "|---|---|---|---|")
     yield from (
-        _row(each.name, ", ".join(each.dims) or "none", f"`{each.unit}`", each.about)
+        _row(each.name, ", ".join(each.dims) or "none", f"`{each.unit}`" if each.unit else "", each.about)
         for each in about.variables
     )
     sizes = ", ".join(f"{name} {size or 'varies'}" for name, size in about.sizes.items())

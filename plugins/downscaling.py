@@ -12,6 +12,7 @@ from maelio.errors import BadRequest
 from maelio.plugins.base import Described
 from maelio.plugins.description import Argument, Arguments, Description, Files, Variable
 from maelio.plugins.legal import Dates, Words
+from maelio.plugins.netcdf import open_files
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -107,8 +108,16 @@ TIER2 = Description(
     sizes={"time": None, "rlat": 96, "rlon": 120},
     variables=(
         Variable("2t_in", _RLAT, "K"),
-        Variable("sp_in", _RLAT, "Pa"),
-        Variable("2t_tar", _RLAT, "K", "what is to be found"),
+        *(Variable(f"t{level}_in", _RLAT, "K", "on a model level") for level in (137, 135, 131, 127, 122, 115)),
+        Variable("sp_in", _RLAT, "Pa", "surface pressure"),
+        Variable("slhf_in", _RLAT, "J m**-2", "latent heat flux"),
+        Variable("sshf_in", _RLAT, "J m**-2", "sensible heat flux"),
+        Variable("10u_in", _RLAT, "m s**-1"),
+        Variable("10v_in", _RLAT, "m s**-1"),
+        Variable("blh_in", _RLAT, "m", "height of the boundary layer"),
+        Variable("z_in", _RLAT, "m", "elevation"),
+        Variable("t_2m_tar", _RLAT, "K", "what is to be found"),
+        Variable("hsurf_tar", _RLAT, "m", "elevation"),
     ),
     licence="Apache Licence Version 2.0",
     home_page=_HOME,
@@ -128,9 +137,7 @@ class DownscalingTier1(Described):
     tier = 1
 
     def merged(self, files: Sequence[Path], chunks: Any) -> "xr.Dataset":
-        import xarray as xr
-
-        return xr.open_mfdataset(files, chunks=chunks, engine="netcdf4", data_vars="all")
+        return open_files(files, chunks, data_vars="all")
 
     def to_xarray(
         self, chunks: Any = None, persist: bool = False, data_dir: str | None = None

@@ -36,7 +36,7 @@ _PRESSURE = {
     "v": "m s**-1",
 }
 _SURFACE = {
-    "sst": "K", "tcw": "kg m**-2", "tcwv": "kg m**-2", "cp": "m", "msl": "Pa", "tcc": "1", "u10": "m s**-1", "v10": "m s**-1",
+    "sst": "K", "tcw": "kg m**-2", "tcwv": "kg m**-2", "cp": "m", "msl": "Pa", "tcc": "(0 - 1)", "u10": "m s**-1", "v10": "m s**-1",
     "t2m": "K", "tp": "m", "skt": "K",
 }  # fmt: skip
 _DIMS = ("number", "time", "step")

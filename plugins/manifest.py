@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
+from threading import get_ident
 
-from filelock import FileLock
 from pydantic import JsonValue
 
 from maelio.cache.locks import refused
@@ -67,9 +67,7 @@ def check(path: Path, found: Sequence[Entry], about: dict[str, JsonValue]) -> No
     if read(path) is None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(path.with_suffix(".lock")):
-                if read(path) is None:
-                    _write(path, {**about, "files": [asdict(each) for each in found]})
+            _write_first(path, {**about, "files": [asdict(each) for each in found]})
         except OSError as error:
             if not refused(error):
                 raise
@@ -77,7 +75,7 @@ def check(path: Path, found: Sequence[Entry], about: dict[str, JsonValue]) -> No
                 "%s cannot be written (%s): these files are not checked next time", path, error.strerror
             )
             return
-    for was, now in zip(read(path) or (), found, strict=True):
+    for was, now in zip(read(path) or found, found, strict=True):
         if was != now:
             raise BadData(
                 f"{now.url}: {now.size} bytes with digest {now.digest[:16]}, wanted {was.size} bytes with digest "
@@ -85,7 +83,13 @@ def check(path: Path, found: Sequence[Entry], about: dict[str, JsonValue]) -> No
             )
 
 
-def _write(path: Path, document: dict[str, JsonValue]) -> None:
-    made = path.with_name(f".{path.name}.{os.getpid()}")
+def _write_first(path: Path, document: dict[str, JsonValue]) -> None:
+    """Unless somebody was faster."""
+    made = path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}")
     made.write_text(json.dumps(document, indent=1))
-    made.replace(path)
+    try:
+        os.link(made, path)
+    except FileExistsError:
+        log.info("%s was written by somebody else", path)
+    finally:
+        made.unlink()

@@ -25,13 +25,17 @@ def load_dataset(name: str, *arguments: Any, **named: Any) -> Any:
     return climetlab.load_dataset(name, *arguments, **named)
 
 
-def installed() -> tuple[str, ...]:
-    """What any package that is installed calls its datasets."""
-    return tuple(sorted({entry.name for entry in entry_points(group="climetlab.datasets")}))
+def known() -> tuple[str, ...]:
+    """What maelio, or any other package that is installed, calls its datasets."""
+    from maelio.plugins.catalogue import CLASSES  # which imports this module
+
+    ours = [name for each in CLASSES for name in (each.name, each.twin.name)]
+    installed = [entry.name for entry in entry_points(group="climetlab.datasets")]
+    return tuple(dict.fromkeys((*ours, *sorted(installed))))
 
 
 def unknown(name: str) -> NotFound:
-    near = nearest_word(name, installed())
+    near = nearest_word(name, known())
     return NotFound(
         f"no dataset {name!r}"
         + (f", nearest {near!r}" if near else "")
@@ -50,7 +54,7 @@ def _guarded(asked: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
     @wraps(asked)
     def load_remote(self: Any, name: str) -> Any:
         if name.startswith(OURS) or (
-            (near := nearest_word(name, installed(), alike=0.8)) and near.startswith(OURS)
+            (near := nearest_word(name, known(), alike=0.8)) and near.startswith(OURS)
         ):
             raise unknown(name)
         return None if load_settings().offline else asked(self, name)

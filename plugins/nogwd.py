@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from maelio.plugins.base import Described
 from maelio.plugins.description import Argument, Arguments, Description, Files, Variable
 from maelio.plugins.legal import Dates, Words
+from maelio.plugins.netcdf import open_files
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,10 +40,10 @@ DESCRIPTION = Description(
         Argument("subset", Words(tuple(SUBSETS)), about="in place of date"),
     ),
     files=_files,
-    sizes={"examples": None, "x": 191, "y": 126},
+    sizes={"examples": None, "input_features": 191, "output_features": 126},
     variables=(
-        Variable("x", ("examples", "x"), "m s-1, K, Pa or m2 s-2", "profiles of u, v and temperature; surface pressure and geopotential"),
-        Variable("y", ("examples", "y"), "m s-1", "increments of u and v"),
+        Variable("x", ("examples", "input_features"), "m s-1, K, Pa or m2 s-2", "profiles of u, v and temperature; surface pressure and geopotential"),
+        Variable("y", ("examples", "output_features"), "m s-1", "increments of u and v"),
     ),
     licence="CC BY 4.0, see https://apps.ecmwf.int/datasets/licences/general/",
     home_page="https://git.ecmwf.int/projects/MLFET/repos/maelstrom-nogwd",
@@ -63,8 +64,4 @@ class Nogwd(Described):
     all_datelist = DATES.values
 
     def merged(self, files: Sequence[Path], chunks: Any) -> "xr.Dataset":
-        import xarray as xr
-
-        return xr.open_mfdataset(
-            files, chunks=chunks, engine="netcdf4", combine="nested", concat_dim="examples", data_vars="all"
-        )
+        return open_files(files, chunks, combine="nested", concat_dim="examples", data_vars="all")

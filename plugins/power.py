@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from maelio.plugins.base import Described
 from maelio.plugins.description import Argument, Arguments, Description, Files, Variable
 from maelio.plugins.legal import Dates, Steps
+from maelio.plugins.netcdf import open_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,10 +51,12 @@ CONSTANTS = Description(
     version="0.2",
     arguments=(),
     files=_constants,
-    sizes={"dim0": 1, "dim0_0": None},
+    sizes={"dim0": 1, "dim0_0": 137, "dim0_1": 138},
     variables=(
-        Variable("hyam", ("dim0_0",), "Pa", "A of full levels", "float64"),
-        Variable("hybm", ("dim0_0",), "1", "B of full levels", "float64"),
+        Variable("hyam", ("dim0", "dim0_0"), "Pa", "A of full levels", "float64"),
+        Variable("hybm", ("dim0", "dim0_0"), "1", "B of full levels", "float64"),
+        Variable("hyai", ("dim0", "dim0_1"), "Pa", "A of half levels", "float64"),
+        Variable("hybi", ("dim0", "dim0_1"), "1", "B of half levels", "float64"),
     ),
     licence="Apache Licence Version 2.0",
     home_page=_HOME,
@@ -68,10 +71,13 @@ PRODUCTION = Description(
     version="0.2",
     arguments=(Argument("wind_turbine_id", Steps(1, 4), required=True),),
     files=_turbines,
-    sizes={"time": None, "latitude": 1, "longitude": 1},
+    sizes={"time": None, "level": 1, "latitude": 1, "longitude": 1},
     variables=(
-        Variable("production", ("time",), "kW", "electric power", "float64"),
-        Variable("wind_speed", ("time",), "m s-1", "at the hub", "float64"),
+        Variable("production", _LEVELS, "kW", "electric power", "float64"),
+        Variable("wind_speed", _LEVELS, "m s**-1", "at the hub", "float64"),
+        Variable("rotor_speed", _LEVELS, "rpm", "", "float64"),
+        Variable("status", _LEVELS, "1", "", "float64"),
+        Variable("curtailment", _LEVELS, "1", "whether the grid had it throttled", "float64"),
     ),
     licence="Apache Licence Version 2.0",
     home_page=_HOME,
@@ -100,6 +106,7 @@ def _described(kind: str, where: str, variables: tuple[Variable, ...]) -> Descri
     )  # fmt: skip
 
 
+_AT_SURFACE = {"sp": "Pa", "t2m": "K", "u10": "m s**-1", "v10": "m s**-1"}
 _ON_LEVELS = {"t": "K", "q": "kg kg**-1", "u": "m s**-1", "v": "m s**-1"}
 MODEL_LEVEL = _described(
     "ml", "model", tuple(Variable(name, _LEVELS, unit) for name, unit in _ON_LEVELS.items())
@@ -109,7 +116,9 @@ PRESSURE_LEVEL = _described(
     "pressure",
     tuple(Variable(name, _LEVELS, unit) for name, unit in {"z": "m**2 s**-2", **_ON_LEVELS}.items()),
 )
-SURFACE_LEVEL = _described("sfc", "surface", (Variable("sp", _MAP, "Pa", "surface pressure, among others"),))
+SURFACE_LEVEL = _described(
+    "sfc", "surface", tuple(Variable(name, _MAP, unit) for name, unit in _AT_SURFACE.items())
+)
 
 
 class _Tabled(Described, abstract=True):
@@ -136,12 +145,9 @@ class Production(_Tabled):
 
 class _Weather(_Tabled, abstract=True):
     def merged(self, files: Sequence[Path], chunks: Any) -> "xr.Dataset":
-        import xarray as xr
-
-        return xr.open_mfdataset(
+        return open_files(
             files,
-            chunks=chunks,
-            engine="netcdf4",
+            chunks,
             combine="nested",
             concat_dim="time",
             coords="minimal",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from maelio.plugins.base import Described
 from maelio.plugins.description import Argument, Arguments, Description, Files, Variable
 from maelio.plugins.legal import Dates, Flag, Steps, Words
+from maelio.plugins.netcdf import open_files
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -161,12 +162,9 @@ class Radiation(Described):
 
 def _opened(files: Sequence[Path], chunks: Any) -> "xr.Dataset":
     """Columns of one file behind those of another; the solar irradiance of a file is that of each of its columns."""
-    import xarray as xr
-
-    return xr.open_mfdataset(
+    return open_files(
         files,
-        chunks=chunks,
-        engine="netcdf4",
+        chunks,
         combine="nested",
         concat_dim="column",
         coords="minimal",

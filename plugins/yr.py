@@ -14,6 +14,7 @@ import numpy as np
 from maelio.plugins.base import Described
 from maelio.plugins.description import OBJECT_STORE, Argument, Arguments, Description, Files, Variable
 from maelio.plugins.legal import Dates, Flag, Text, Unheeded, Words
+from maelio.plugins.netcdf import open_files
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -90,9 +91,9 @@ DESCRIPTION = Description(
         Variable("target_std", _FIELD, "celsius", "its uncertainty"),
         Variable("altitude", _MAP, "m"),
         Variable("land_area_fraction", _MAP, "1"),
-        Variable("latitude", _MAP, "degrees_north"),
-        Variable("longitude", _MAP, "degrees_east"),
-        Variable("time", (), "seconds since 1970-01-01", "start of the forecast", "float64"),
+        Variable("latitude", _MAP, "degree_north"),
+        Variable("longitude", _MAP, "degree_east"),
+        Variable("time", (), "seconds since 1970-01-01 00:00:00 +00:00", "start of the forecast", "float64"),
     ),
     licence="CC BY 4.0, see https://www.met.no/en/free-meteorological-data/Licensing-and-crediting",
     home_page="https://github.com/metno/maelstrom-yr",
@@ -119,18 +120,15 @@ class Yr(Described):
 
     def merged(self, files: Sequence[Path], chunks: Any) -> "xr.Dataset":
         """predictors (time, leadtime, y, x, predictor=14) and targets (time, leadtime, y, x, target), float32."""
-        import xarray as xr
-
         one = partial(
             prepared,
             probabilistic=bool(self.arguments["probabilistic_target"]),
             difference=bool(self.arguments["predict_diff"]),
             normalized=bool(self.arguments["normalize"]),
         )
-        return xr.open_mfdataset(
+        return open_files(
             files,
-            chunks=chunks,
-            engine="netcdf4",
+            chunks,
             combine="nested",
             concat_dim="time",
             data_vars="all",

@@ -11,8 +11,8 @@ from maelio.plugins import synthetic
 from maelio.plugins.power import Constants, Production, SurfaceLevel
 from maelio.plugins.radiation import Radiation
 from maelio.plugins.yr import Yr
-from tests.plugins import originals
-from tests.plugins.originals import ARGUMENTS, HOST, Site
+from tests.plugins import published
+from tests.plugins.published import ARGUMENTS, HOST, Site
 
 OURS = {
     "radiation": Radiation,
@@ -43,7 +43,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def _site(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with originals.site(tree / "url" / "https" / HOST, tmp_path_factory.mktemp("tls")) as site:
+    with published.site(tree / "url" / "https" / HOST, tmp_path_factory.mktemp("tls")) as site:
         yield site
 
 

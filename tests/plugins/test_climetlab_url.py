@@ -12,9 +12,9 @@ from climetlab.mirrors.directory_mirror import DirectoryMirror
 
 from maelio.plugins import synthetic
 from maelio.plugins.climetlab_url import url
-from tests.plugins import originals
+from tests.plugins import published
 from tests.plugins.conftest import OURS
-from tests.plugins.originals import ARGUMENTS, HOST, Site
+from tests.plugins.published import ARGUMENTS, HOST, Site
 from tests.web import serve
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +48,7 @@ for name, where, arguments in several:
 
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return originals.install(tmp_path_factory.mktemp("packages"))
+    return published.install(tmp_path_factory.mktemp("packages"))
 
 
 def run(code: str, *arguments: str, home: Path, path: Path, **environment: str) -> str:

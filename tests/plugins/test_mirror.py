@@ -17,9 +17,9 @@ from climetlab.mirrors.directory_mirror import DirectoryMirror
 from maelio.cli import main
 from maelio.plugins.base import Dataset
 from maelio.plugins.synthetic import place_of
-from tests.plugins import originals
+from tests.plugins import published
 from tests.plugins.conftest import OURS
-from tests.plugins.originals import ARGUMENTS, HOST, Site
+from tests.plugins.published import ARGUMENTS, HOST, Site
 
 ROOT = Path(__file__).parents[2]
 
@@ -233,7 +233,7 @@ def test_a_copy_of_files_that_changed_is_not_used(
     for url in load("surface").urls():
         (files / Path(url).parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copy(place_of(tree, url), files / url.removeprefix(f"https://{HOST}/"))
-    with originals.site(files, tmp_path) as site:
+    with published.site(files, tmp_path) as site:
         user("admin", **site.environment)
         add = ["mirror", "add", *DATASETS["surface"], str(tmp_path / "mirror"), "--as", "zarr"]
         assert main(add) == 0
