@@ -42,12 +42,12 @@ Beside them all take, by name:
 
 ```python
 ds = maelio.load_dataset("maelstrom-radiation", subset="tier-1", source="synthetic")
-ds.urls()                        # where the files are
-ds.files()                       # paths, through the cache
-ds.manifest()                    # URL, size and digest of each file
-ds.to_xarray(chunks=None)        # lazily; what is derived too
-ds.to_torch(batch_size=256)      # streams the converted copy of what to_xarray gives, made on first use
-ds.to_store()                    # where that copy is
+ds.urls()  # where the files are
+ds.files()  # paths, through the cache
+ds.manifest()  # URL, size and digest of each file
+ds.to_xarray(chunks=None)  # lazily; what is derived too
+ds.to_torch(batch_size=256)  # streams the converted copy of what to_xarray gives, made on first use
+ds.to_store()  # where that copy is
 ```
 
 Size and digest of every file are noted when it is first fetched, in `manifests/` of the user's cache, for each set of files and version. A file that

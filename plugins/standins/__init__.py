@@ -1,6 +1,6 @@
 """Stand-ins: files with the structure, names, units, packing and layout of the originals, filled with plausible weather.
 
-They depend on the request, the scale and the seed alone, byte by byte. Every writer has the signature of `Writer` and
+They depend on the request, the scale and the seed alone, byte by byte, and on the versions of netCDF4 and ecCodes. Every writer has the signature of `Writer` and
 says in its docstring which request it takes, what `scale` does, and what is known about the numbers.
 """
 

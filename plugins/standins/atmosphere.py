@@ -18,7 +18,7 @@ HEAT_CAPACITY = 1004.0  # of dry air at constant pressure, J kg-1 K-1
 SURFACE_PRESSURE = 101325.0  # Pa
 LAPSE_RATE = 0.0065  # K m-1
 DEGREES = 0.017453292519943295
-STEPS_A_DAY = 86400
+SECONDS_A_DAY = 86400
 
 
 @cache
@@ -72,7 +72,7 @@ def warmth(latitude: Floats, season: Floats | float) -> Floats:
 
 def cos_zenith(latitude: Floats, longitude: Floats, seconds: Floats) -> Floats:
     """Cosine of the solar zenith angle, 0 at night; degrees, and seconds since 1970. Source: Spencer 1971, short."""
-    days = seconds / STEPS_A_DAY
+    days = seconds / SECONDS_A_DAY
     season = (days - 10957.0 + 10.0) / 365.2425  # turns since a December solstice
     declination = -0.409 * cos(2 * np.pi * season)
     hour = 2 * np.pi * (days - np.floor(days)) + longitude * DEGREES - np.pi

@@ -1,7 +1,7 @@
 """exp, log and cos by +, -, *, / alone: NumPy's own differ in the last bit from one kind of processor to the next.
 
 Stand-ins have the same bytes everywhere, so that a checksum names them.
-Error: a few units in the last place of float64 (cos: 1e-13 of its argument's period).
+Error: a few units in the last place of float64; cos and sin of x: at most 1e-15 (1 + |x|).
 Source: range reduction and Taylor series, as in J.-M. Muller, Elementary Functions, 3rd ed., chapters 3 and 11.
 """
 

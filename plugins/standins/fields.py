@@ -5,7 +5,7 @@ Nothing depends on the pieces: a value is a function of the seed and its coordin
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,13 +105,3 @@ def _between(places: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats
     share = places - floor
     lower = floor.astype(np.intp) % PERIOD
     return lower, (lower + 1) % PERIOD, share * share * (3 - 2 * share)
-
-
-def words(random: np.random.Generator, choices: Sequence[str], counts: Sequence[int]) -> list[str]:
-    """One text for every count, of that many words."""
-    picked = random.integers(len(choices), size=sum(counts)).tolist()
-    texts, at = [], 0
-    for count in counts:
-        texts.append(" ".join(choices[number] for number in picked[at : at + count]))
-        at += count
-    return texts

@@ -9,6 +9,7 @@ import netCDF4
 import numpy as np
 from numpy.typing import ArrayLike
 
+from maelio.converters.netcdf import library
 from maelio.files import replacing
 
 
@@ -20,8 +21,8 @@ def new_netcdf(
     format: Literal["NETCDF4", "NETCDF3_64BIT_OFFSET"] = "NETCDF4",
     **attributes: Any,
 ) -> Iterator[netCDF4.Dataset]:
-    """A file to fill; it has its name when the block ends without an error."""
-    with replacing(path) as part, netCDF4.Dataset(part, "w", format=format) as file:
+    """A file to fill, by one thread of the process at a time; it has its name when the block ends without an error."""
+    with library, replacing(path) as part, netCDF4.Dataset(part, "w", format=format) as file:
         file.set_fill_off()  # every value is written, and once
         for name, size in dimensions.items():
             file.createDimension(name, size)

@@ -76,6 +76,7 @@ WEATHER: Mapping[str, Mapping[str, Packed]] = {
 }
 """Variables by kind of level. Those of the originals beside t, q, u, v, z and sp are not known."""
 
+_MEAN_WIND = {"u": 5.0, "v": 1.0}  # m s-1
 _SHORT_NAMES = {"t2m": "2t", "u10": "10u", "v10": "10v"}
 _MISSING = -32767
 _NORTH, _WEST, _ROWS, _COLUMNS = 73.5, -27.0, 406, 721  # of Europe, by 0.1 degrees
@@ -137,8 +138,7 @@ def write_production(
     count = scaled(_STEPS, scale, least=288)
     seconds = _FIRST.timestamp() + 600.0 * np.arange(count, dtype=np.float64)
     random = generator(seed, "power", number)
-    here = np.array([latitude]), np.array([longitude])
-    u, v = (wind(name, *here, seconds, seed)[:, 0, 0] for name in "uv")
+    u, v = (wind_at(name, latitude, longitude, seconds, seed) for name in "uv")
     speed = np.maximum(0, np.sqrt(u * u + v * v) + GUSTS * random.standard_normal(count))
     curtailed = random.random(count) < 0.02
     produced = power_curve(speed, rating)
@@ -207,9 +207,13 @@ def power_curve(speed: Floats, rating: float) -> Floats:
 
 def wind(name: str, latitude: Floats, longitude: Floats, seconds: Floats, seed: int) -> Floats:
     """A component of the wind on HUB_LEVEL, m s-1, (time, latitude, longitude); 8 percent less a level below."""
-    return (5.0 if name == "u" else 1.0) + 4.5 * _noise(seed, name).grid(
-        seconds / 86400, latitude / 5, longitude / 5
-    )
+    return _MEAN_WIND[name] + 4.5 * _noise(seed, name).grid(seconds / 86400, latitude / 5, longitude / 5)
+
+
+def wind_at(name: str, latitude: float, longitude: float, seconds: Floats, seed: int) -> Floats:
+    """As `wind`, at one place, (time,)."""
+    place = (np.full(len(seconds), degrees / 5) for degrees in (latitude, longitude))
+    return _MEAN_WIND[name] + 4.5 * _noise(seed, name).points(seconds / 86400, *place)
 
 
 def _write_weather(path: Path, kind: str, request: Mapping[str, JsonValue], scale: float, seed: int) -> None:

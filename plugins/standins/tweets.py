@@ -1,6 +1,6 @@
 """Stand-ins of tweets that may tell whether it rains, and of the rain; the originals were never public."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from maelio.errors import BadRequest
-from maelio.plugins.standins.fields import Noise, generator, noise, scaled, words
+from maelio.plugins.standins.fields import Noise, generator, noise, scaled
 from maelio.plugins.standins.netcdf import declare, new_netcdf, put
 
 Floats = NDArray[np.float64]
@@ -64,8 +64,8 @@ def _write_tweets(path: Path, count: int, seed: int) -> None:
     texts = [
         f"{first} {second}".strip()
         for first, second in zip(
-            words(random, OTHER_WORDS, (lengths - about_rain).tolist()),
-            words(random, RAIN_WORDS, about_rain.tolist()),
+            _words(random, OTHER_WORDS, (lengths - about_rain).tolist()),
+            _words(random, RAIN_WORDS, about_rain.tolist()),
             strict=True,
         )
     ]
@@ -78,7 +78,7 @@ def _write_tweets(path: Path, count: int, seed: int) -> None:
     with new_netcdf(path, {"index": count}, title="stand-in: synthetic words, no tweets of people") as file:
         put(file, "index", "i8", ("index",), np.arange(count))
         put(file, "text", str, ("index",), texts)
-        put(file, "source", str, ("index",), words(random, _SOURCES, [1] * count))
+        put(file, "source", str, ("index",), _words(random, _SOURCES, [1] * count))
         put(file, "id", "i8", ("index",), identity)
         put(file, "author_id", "i8", ("index",), random.integers(1, 10**9, size=count))
         put(file, "created_at", "i8", ("index",), half + random.integers(-1800, 1800, size=count), **_SINCE)
@@ -130,3 +130,13 @@ def _cells(seconds: NDArray[np.int64], latitude: Floats, longitude: Floats) -> t
 def _amount(field: Floats) -> Floats:
     """m in an hour: none for about two thirds of the time."""
     return np.round(np.maximum(0, field - 0.4) * 1.2e-3, 9)
+
+
+def _words(random: np.random.Generator, choices: Sequence[str], counts: Sequence[int]) -> list[str]:
+    """One text for every count, of that many words."""
+    picked = random.integers(len(choices), size=sum(counts)).tolist()
+    texts, at = [], 0
+    for count in counts:
+        texts.append(" ".join(choices[number] for number in picked[at : at + count]))
+        at += count
+    return texts

@@ -106,7 +106,8 @@ def write(path: Path, request: Mapping[str, JsonValue], *, scale: float = 1.0, s
             **stamp,
         )
         for name, values in (("x", x), ("y", y)):
-            put(file, name, "f4", (name,), values, units="m", standard_name=f"projection_{name}_coordinate")
+            about = {"standard_name": f"projection_{name}_coordinate", "coordinates": "longitude latitude"}
+            put(file, name, "f4", (name,), values, units="m", **about)
         predictors = declare(file, "predictors", "f4", ("leadtime", "y", "x", "predictor"), **here)
         targets = [
             declare(file, name, "f4", ("leadtime", "y", "x"), standard_name=name, units="celsius")

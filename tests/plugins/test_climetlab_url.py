@@ -141,23 +141,3 @@ def test_a_mirror_of_climetlab_comes_first(tmp_path: Path, monkeypatch: pytest.M
         for _ in range(2):
             assert Path(url(f"{web.url}/b.nc").path).is_relative_to(tmp_path / "cache")
         assert web.fetched == {"/b.nc": 1}
-
-
-EVERYTHING = """
-import climetlab as cml
-
-cml.load_dataset("maelio-radiation", source="synthetic", scale=0.002, patch=0).to_xarray()
-"""
-
-
-@pytest.mark.slow
-def test_nothing_is_written_to_the_settings_of_climetlab(tmp_path: Path) -> None:
-    """By the first import, and by using a dataset: they are what CliMetLab alone makes them."""
-    settings = []
-    for name, code in (("alone", "import climetlab"), ("ours", EVERYTHING)):
-        home = tmp_path / name
-        home.mkdir()
-        run(code, home=home, path=ROOT, MAELIO_CLIMETLAB="1")
-        text = (home / ".climetlab" / "settings.yaml").read_text()
-        settings.append(text.replace(str(home), "HOME"))
-    assert settings[0] == settings[1]

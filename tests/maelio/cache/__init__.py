@@ -22,5 +22,5 @@ mirror: query dropped                           test_a_query_is_another_file
 mirror: damaged or cut file served              test_a_mirror_that_was_copied_without_its_times_is_read_before_it_is_used
 mirror: the last one asked hides the others     test_mirrors_are_asked_first_and_in_order
 mirror: filled by three at once: wedged         tests/plugins/test_mirror.py: test_three_processes_fill_a_mirror_at_once
-settings of the user rewritten                  tests/plugins/test_climetlab_url.py: test_nothing_is_written_to_the_settings_of_climetlab
+settings of the user rewritten                  tests/plugins/test_names.py: test_importing_datasets_writes_no_settings
 """
