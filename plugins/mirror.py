@@ -90,26 +90,35 @@ def _read(path: Path) -> Note:
 
 
 def find(dataset: "Dataset", folders: Sequence[Path]) -> tuple[Path, Copy] | None:
-    """The first copy of it that may be used, and where. Of each that may not, a warning says why."""
+    """The first copy of it that may be used, and where. Of each that may not, a warning says why.
+
+    Raises what `Dataset.files` raises, where a mirror has a copy.
+    """
     key = dataset.mirror_key()
     for folder in folders:
-        path = folder / "datasets" / f"{key}.json"
-        if not path.exists():
-            continue
         try:
-            note = _read(path)
-            if note.copy is None:
-                continue
-            _check_files(note, dataset.manifest())
-            _check_copy(store_of(folder, note.copy.name), note.copy)
-        except MaelioError as error:
+            note = _read(folder / "datasets" / f"{key}.json")
+        except FileNotFoundError:
+            continue
+        except (BadData, OSError) as error:
             log.warning("%s: the copy of %r is not used: %s", folder, dataset.name, error)
             continue
-        return store_of(folder, note.copy.name), note.copy
+        if note.copy is None:
+            continue
+        files, store = dataset.manifest(), store_of(folder, note.copy.name)
+        try:
+            _check_files(note, files)
+            _check_copy(store, note.copy)
+        except (MaelioError, OSError) as error:
+            log.warning("%s: the copy of %r is not used: %s", folder, dataset.name, error)
+            continue
+        return store, note.copy
     return None
 
 
 def _check_files(note: Note, wanted: Sequence[Entry]) -> None:
+    if len(note.files) != len(wanted):
+        raise BadData(f"it is of {len(note.files)} file(s), wanted {len(wanted)}")
     for mirrored, entry in zip(note.files, wanted, strict=True):
         if mirrored != entry:
             raise BadData(

@@ -214,6 +214,21 @@ def test_a_damaged_copy_is_not_used_and_one_line_says_so(
     assert str(store) in capsys.readouterr().out
 
 
+def test_a_note_that_is_damaged_is_one_line_too(
+    site_mirror: Path, user: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And so is one of other files than the dataset is made of by now."""
+    user("somebody", MAELIO_MIRRORS=str(site_mirror), MAELIO_OFFLINE="1")
+    (note,) = site_mirror.glob("datasets/maelstrom-weather-surface-level-*.json")
+    found = json.loads(note.read_text())
+    for text in ("{", json.dumps({**found, "files": found["files"][:1]})):
+        caplog.clear()
+        note.write_text(text)
+        assert load("surface").mirrored() is None
+        (record,) = caplog.records
+        assert "is not used" in record.getMessage()
+
+
 def test_a_mirror_that_was_copied_without_its_times_is_read_before_it_is_used(
     site_mirror: Path, user: User, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
