@@ -292,6 +292,7 @@ def test_a_small_memory_reads_the_same(tmp_path: Path) -> None:
         ({"threads": 0}, "threads=0"),
         ({"memory": 100}, "memory=100 B"),
         ({"retries": -1}, "retries=-1"),
+        ({"read_ahead": -1}, "read_ahead=-1"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(store: Path, arguments: dict[str, Any], says: str) -> None:
