@@ -17,12 +17,12 @@ import climetlab
 from filelock import FileLock
 from pydantic import JsonValue
 
-from maelio.cache.fetch import fetch
+from maelio.cache.fetch import Cache, fetch
 from maelio.cache.leases import Lease
 from maelio.converters.convert import convert
 from maelio.converters.options import Options
 from maelio.errors import BadRequest, MaelioError, NotFound
-from maelio.plugins import manifest, names, synthetic
+from maelio.plugins import manifest, mirror, names, synthetic
 from maelio.plugins.description import Description, Request
 from maelio.plugins.legal import nearest_word
 from maelio.plugins.manifest import Entry
@@ -57,6 +57,7 @@ class Dataset(climetlab.Dataset):  # type: ignore[misc]  # climetlab ships no ty
     def __init__(self, **arguments: JsonValue) -> None:
         super().__init__()
         self.arguments = arguments
+        self.cache: Cache | None = None  # where files come from in place of the settings' caches
         self._lease = Lease()
         self._found: Any = None
 
@@ -75,7 +76,35 @@ class Dataset(climetlab.Dataset):  # type: ignore[misc]  # climetlab ships no ty
 
     def files(self) -> tuple[Path, ...]:
         """The files behind the dataset, in order, from the cache or fetched into it. Raises what `maelio.cache.fetch` raises."""
-        return tuple(fetch(self.urls(), lease=self._lease))
+        return self._fetch(self.urls())
+
+    def _fetch(self, urls: Sequence[str]) -> tuple[Path, ...]:
+        if self.cache is not None:
+            return tuple(self.cache.fetch(urls, lease=self._lease))
+        return tuple(fetch(urls, lease=self._lease))
+
+    @property
+    def key(self) -> str:
+        """By which its files are known, whatever the name that they were asked for by."""
+        return str(self.name)
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether its files are others than the original's."""
+        return False
+
+    def mirror_key(self) -> str:
+        """By which mirrors know it."""
+        return name_of_store(self.key, self.arguments, [])
+
+    def copy_name(self, files: Sequence[manifest.Entry]) -> str:
+        """What a mirror's converted copy of such files is called."""
+        return name_of_store(self.key, self.arguments, [[each.url, each.size, each.digest] for each in files])
+
+    def mirrored(self) -> tuple[Path, mirror.Copy] | None:
+        """The converted copy of a mirror, if one of the settings' has it whole and of the same files."""
+        mirrors = () if self.cache is not None or self.stands_in else load_settings().mirrors
+        return mirror.find(self, mirrors)
 
     def manifest(self) -> tuple[Entry, ...]:
         """URL, size and digest of each file, in order."""
@@ -92,7 +121,13 @@ class Dataset(climetlab.Dataset):  # type: ignore[misc]  # climetlab ships no ty
         """As the original gives it, but lazily: values are read and computed when they are used.
 
         `chunks` is xarray's, {"time": 1} for instance; without it they are those of the files, or a whole variable of one.
+        Where a mirror has a converted copy that is identical, that is read.
         """
+        found = self.mirrored()
+        if found is not None and found[1].identical:
+            import xarray as xr
+
+            return xr.open_dataset(found[0], engine="maelio", chunks={} if chunks is None else chunks)
         _open.add(self._lease)
         return self.merged(self.files(), self.chunks if chunks is None else chunks)
 
@@ -110,11 +145,13 @@ class Dataset(climetlab.Dataset):  # type: ignore[misc]  # climetlab ships no ty
         return Options(memory=settings.memory, threads=settings.threads)
 
     def to_store(self) -> Path:
-        """The converted copy, made on first use below `settings.cache` and again when a file has changed.
+        """The converted copy: a mirror's, or made on first use below `settings.cache` and again when a file has changed.
 
         Safe from several threads and processes at once: one converts, the others wait for it. A conversion
         that was killed is taken up where it ended. Raises what `convert` raises.
         """
+        if (found := self.mirrored()) is not None:
+            return found[0]
         stores = load_settings().cache / "stores"
         target = stores / f"{self.store_name()}.zarr"
         stores.mkdir(parents=True, exist_ok=True)
@@ -205,6 +242,14 @@ class Described(Dataset):
             )
         super().__init__(**arguments)
 
+    @property
+    def key(self) -> str:
+        return self.description.key
+
+    @property
+    def stands_in(self) -> bool:
+        return self.synthetic
+
     def urls(self) -> tuple[str, ...]:
         return tuple(each.url for each in self.requests)
 
@@ -232,7 +277,7 @@ class Described(Dataset):
             folder = synthetic.folder_of(load_settings().cache, self.scale, self.seed)
             writer = synthetic.writer_of(self.description.key)
             return synthetic.write(requests, folder, writer, scale=self.scale, seed=self.seed)
-        paths = tuple(fetch(urls, lease=self._lease))
+        paths = self._fetch(urls)
         if all(local_name(url) is None for url in urls):  # the user's own files are the user's to change
             about = {"dataset": self.description.key, "version": self.description.version}
             found = [manifest.entry(url, path) for url, path in zip(urls, paths, strict=True)]

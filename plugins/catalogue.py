@@ -60,13 +60,18 @@ def descriptions() -> tuple[Description, ...]:
     return tuple(each.description for each in CLASSES)
 
 
+def of_name(name: str) -> type[Described] | None:
+    """By its id or that of its twin; None where it is none of these."""
+    kinds = (kind for each in CLASSES for kind in (each, each.twin))
+    return next((kind for kind in kinds if kind.description.id == name), None)
+
+
 def find(name: str) -> Description:
     """By its id or that of its twin. Raises NotFound, with the nearest."""
-    for each in CLASSES:
-        for kind in (each, each.twin):
-            if kind.description.id == name:
-                return kind.description
-    raise names.unknown(name)
+    kind = of_name(name)
+    if kind is None:
+        raise names.unknown(name)
+    return kind.description
 
 
 def page() -> str:

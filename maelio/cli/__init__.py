@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from maelio import __version__
-from maelio.cli import bench, cache, convert, datasets, health, runs, stores
+from maelio.cli import bench, cache, convert, datasets, health, mirror, runs, stores
 from maelio.errors import MaelioError, NotPermitted
 
 
@@ -70,6 +70,7 @@ app.command()(health.doctor)
 app.add_typer(bench.bench, name="bench")
 app.add_typer(cache.cache, name="cache")
 app.add_typer(datasets.datasets, name="datasets")
+app.add_typer(mirror.mirror, name="mirror")
 app.add_typer(runs.flow, name="flow")
 app.add_typer(runs.runs, name="runs")
 
