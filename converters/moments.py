@@ -21,7 +21,9 @@ from maelio.store import Statistics
 _SLAB_VALUES = 2**16  # of one pass: 512 KiB as float64, well inside a core's cache
 _JOINED_AT_ONCE = 2**10  # moments of parts, all levels counted
 _BLOCK_VALUES = 2**13  # of one dot product: from 10000 on OpenBLAS takes threads of its own
-_SMALL_ROW = 2**13  # values of all variables: of such, many rows are in one pass, and few calls of NumPy are made
+_SMALL_ROW = (
+    2**13
+)  # values of all variables: of such, many rows are in one pass, and few calls of NumPy are made
 _LONG_RUN = 2**10  # values: of shorter ones extremes are faster found in a copy that lies in one piece
 _FAR = 4  # extents of a field that its values may be away from zero, and sums of them still lose nothing
 
@@ -119,7 +121,9 @@ def moments_of_each(block: NDArray[Any], level_axis: int | None) -> tuple[Moment
     if level_axis in (None, 1) and variables * prod(rest) <= _SMALL_ROW:
         levels = 1 if level_axis is None else rest[0]
         together = moments(block.reshape(rows, variables * levels, prod(rest) // levels), 1)
-        return tuple(together.part(slice(first, first + levels)) for first in range(0, variables * levels, levels))
+        return tuple(
+            together.part(slice(first, first + levels)) for first in range(0, variables * levels, levels)
+        )
     return tuple(moments(block[:, number], level_axis) for number in range(variables))
 
 

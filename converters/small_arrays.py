@@ -74,7 +74,10 @@ def plain_files(name: str, variable: xr.Variable) -> dict[str, bytes] | None:
 
 def _attributes(attributes: Mapping[str, Any], dtype: np.dtype[Any]) -> dict[str, JsonValue] | None:
     """As JSON, with the fill value that xarray gives to floats that have none. None: some are not plain."""
-    found = {key: value.tolist() if isinstance(value, np.generic | np.ndarray) else value for key, value in attributes.items()}
+    found = {
+        key: value.tolist() if isinstance(value, np.generic | np.ndarray) else value
+        for key, value in attributes.items()
+    }
     fill = found.pop("_FillValue", np.nan if dtype.kind == "f" else None)
     if not all(map(_is_plain, found.values())):
         return None

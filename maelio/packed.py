@@ -106,9 +106,7 @@ def undo(filters: Sequence[Filter], stored: Stored, out: NDArray[np.uint8], item
         _fill(out, _undone(filters[:1], 0, left, out.nbytes, itemsize))
 
 
-def _undone(
-    filters: Sequence[Filter], first: int, stored: Stored, nbytes: int, itemsize: int
-) -> memoryview:
+def _undone(filters: Sequence[Filter], first: int, stored: Stored, nbytes: int, itemsize: int) -> memoryview:
     """What is left of `stored` when the filters from number `first` on are undone; `nbytes` are those of the values."""
     left = memoryview(stored)
     for place in reversed(range(first, len(filters))):

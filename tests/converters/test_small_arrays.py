@@ -23,7 +23,10 @@ numbers = st.sampled_from("f4 f8 >f4 >f8 i1 i2 i4 i8 >i4 u1 u2 u4 u8".split()).f
 texts = arrays(object, array_shapes(max_dims=2, max_side=3), elements=st.text(max_size=3))
 attributes = st.dictionaries(
     st.sampled_from(["units", "calendar", "bounds", "valid_min", "flags"]),
-    st.text(max_size=5) | st.integers(-9, 9) | st.floats(-9, 9).map(np.float32) | st.just(np.arange(3, dtype="i1")),
+    st.text(max_size=5)
+    | st.integers(-9, 9)
+    | st.floats(-9, 9).map(np.float32)
+    | st.just(np.arange(3, dtype="i1")),
 )
 
 
