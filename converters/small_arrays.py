@@ -35,6 +35,7 @@ def plain_files(name: str, variable: xr.Variable) -> dict[str, bytes] | None:
         return None
     values: NDArray[Any] = variable.data
     fill: JsonValue
+    first: JsonValue
     if variable.dtype.kind == "O":
         if not all(isinstance(value, str) for value in values.flat):
             return None
@@ -44,9 +45,8 @@ def plain_files(name: str, variable: xr.Variable) -> dict[str, bytes] | None:
         little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
         floats = values.dtype.kind == "f"
         data_type, fill = values.dtype.name, "NaN" if floats else 0
-        first = {"name": "bytes"} | (
-            {"configuration": {"endian": "little"}} if values.dtype.itemsize > 1 else {}
-        )
+        order: JsonValue = {"endian": "little"}
+        first = {"name": "bytes", **({"configuration": order} if values.dtype.itemsize > 1 else {})}
         empty, raw = bool(np.isnan(values).all() if floats else (values == 0).all()), little.tobytes()
     else:
         return None

@@ -17,9 +17,9 @@ from maelio.converters.publish import encode
 from maelio.converters.small_arrays import plain_files
 from maelio.converters.source import plain_variable
 
-numbers = st.sampled_from("f4 f8 >f4 >f8 i1 i2 i4 i8 >i4 u1 u2 u4 u8".split()).flatmap(
-    lambda dtype: arrays(dtype, array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3))
-)
+numbers = st.sampled_from(
+    ["f4", "f8", ">f4", ">f8", "i1", "i2", "i4", "i8", ">i4", "u1", "u2", "u4", "u8"]
+).flatmap(lambda dtype: arrays(dtype, array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)))
 texts = arrays(object, array_shapes(max_dims=2, max_side=3), elements=st.text(max_size=3))
 attributes = st.dictionaries(
     st.sampled_from(["units", "calendar", "bounds", "valid_min", "flags"]),
