@@ -90,8 +90,8 @@ def _joined_along(
         return along
     if len(sources) > 1:
         raise BadRequest(
-            f"--samples {','.join(samples)} makes series along {along!r} of {len(sources)} files, which only a "
-            "store of --format zarr takes"
+            f"--samples {','.join(samples)} makes series along {along!r} of {len(sources)} files, which --format zarr "
+            f"takes in one pass; convert that store to --format {options.format} then"
         )
     return samples[0]
 
