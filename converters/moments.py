@@ -25,6 +25,7 @@ _SMALL_ROW = (
     2**13
 )  # values of all variables: of such, many rows are in one pass, and few calls of NumPy are made
 _LONG_RUN = 2**10  # values: of shorter ones extremes are faster found in a copy that lies in one piece
+_SIDE_BY_SIDE = 64  # levels of one value each: of fewer, sums are faster taken along the rows
 _FAR = 4  # extents of a field that its values may be away from zero, and sums of them still lose nothing
 
 
@@ -160,17 +161,40 @@ class _Sums:
 
     def add(self, values: NDArray[Any]) -> None:
         """Shape: (level, row, value)."""
-        blocks, flat = self._scratch_of(len(values), values[0].size)
+        if values.shape[2] == 1 and len(values) >= _SIDE_BY_SIDE:
+            rows = values[:, :, 0].T
+            known = self._room(rows.size).reshape(rows.shape)
+            self._look(rows, rows, known, 0)
+            self._total += np.einsum("rl->l", known)
+            self._squares += np.einsum("rl,rl->l", known, known)
+            return
+        blocks, flat = self._blocks(len(values), values[0].size)
         known = flat.reshape(values.shape)
         seen = values if values.shape[2] >= _LONG_RUN else known
+        self._look(values, seen, known, (1, 2))
+        self._total += np.einsum("lbv->l", blocks)
+        self._squares += np.vecdot(blocks, blocks).sum(axis=1)
+
+    def _look(
+        self,
+        values: NDArray[Any],
+        seen: NDArray[Any],
+        known: NDArray[np.float64],
+        axis: int | tuple[int, int],
+    ) -> None:
+        """Note extremes and what is missing, and fill `known` with differences from the shift, zeros where there is none.
+
+        All have one shape; along `axis` are the values of a level. Extremes are those of `seen`: `values`, or
+        `known` once it is a copy of them.
+        """
         if seen is known:
             np.copyto(known, values)
-        low, high, absent = seen.min(axis=(1, 2)), seen.max(axis=(1, 2)), None
+        low, high, absent = seen.min(axis=axis), seen.max(axis=axis), None
         if np.isnan(low).any():
             absent = np.isnan(seen)
-            low, high = np.fmin.reduce(seen, axis=(1, 2)), np.fmax.reduce(seen, axis=(1, 2))
-            self._missing += absent.sum(axis=(1, 2))
-        self._count += flat.shape[1]
+            low, high = np.fmin.reduce(seen, axis=axis), np.fmax.reduce(seen, axis=axis)
+            self._missing += absent.sum(axis=axis)
+        self._count += known.size // len(low)
         self._low.append(low)
         self._high.append(high)
         if self._unknown:
@@ -178,11 +202,9 @@ class _Sums:
         if seen is values:
             np.copyto(known, values)
         if self._shifted:
-            flat -= self._shift[:, None]
+            known -= np.expand_dims(self._shift, axis)
         if absent is not None:
             known[absent] = 0
-        self._total += np.einsum("lbv->l", blocks)
-        self._squares += np.vecdot(blocks, blocks).sum(axis=1)
 
     def _settle(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> None:
         """The shifts that are not known yet. A level without a value has none; NaN is never away from zero."""
@@ -192,16 +214,20 @@ class _Sums:
         self._unknown = bool(np.isnan(self._shift).any())
         self._shifted = bool(np.any(self._shift != 0))
 
-    def _scratch_of(self, levels: int, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Memory that is used again. Shapes: (level, block, value), with zeros at its end; (level, value), a view of it."""
+    def _blocks(self, levels: int, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Shapes: (level, block, value), with zeros at its end; (level, value), a view of it without those."""
         blocks = -(-count // _BLOCK_VALUES)
         padded = blocks * -(-count // blocks)
-        if self._scratch.size < levels * padded:
-            self._scratch = np.empty(levels * padded)
-        whole = self._scratch[: levels * padded].reshape(levels, padded)
+        whole = self._room(levels * padded).reshape(levels, padded)
         if padded > count:
             whole[:, count:] = 0
         return whole.reshape(levels, blocks, -1), whole[:, :count]
+
+    def _room(self, values: int) -> NDArray[np.float64]:
+        """Memory that is used again."""
+        if self._scratch.size < values:
+            self._scratch = np.empty(values)
+        return self._scratch[:values]
 
     def moments(self) -> Moments:
         count = self._count - self._missing
