@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import maelio.benchmarks.recipes
+from maelio.benchmarks.recipes.ours import PATHS, find
 from maelio.benchmarks.recipes.recipe import Arguments, Criterion, Data, Part, Recipe
 from maelio.errors import BadRequest, NotFound
 
-LIBRARY = Path(maelio.benchmarks.recipes.__file__).parent / "library"
 TEXT = """
 name: small
 fixed:
@@ -171,9 +170,9 @@ def test_a_part_that_is_not_there_is_told(use: str) -> None:
 
 def test_every_recipe_of_the_library_can_be_read() -> None:
     """With parts that exist and take what they are given."""
-    paths = sorted(LIBRARY.glob("*.yaml"))
-    assert paths
-    for path in paths:
+    assert PATHS
+    for path in PATHS:
+        assert find(path.stem) == find(str(path)) == path
         recipe = Recipe.read(path)
         assert recipe.name == path.stem
         for part in (
@@ -183,5 +182,9 @@ def test_every_recipe_of_the_library_can_be_read() -> None:
             *recipe.setup.scores.values(),
         ):
             assert set(part.args) <= set(part.parameters())
+    with pytest.raises(
+        NotFound, match=r"none: no such file, and no recipe of that name; there are .*next-year"
+    ):
+        find("none")
     with pytest.raises(NotFound, match="no such recipe"):
-        Recipe.read(LIBRARY / "none.yaml")
+        Recipe.read(Path("none.yaml"))

@@ -1,23 +1,26 @@
 """Recipes carried out on real data."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from maelio.benchmarks.recipes.recipe import Recipe
+from maelio.benchmarks.recipes.ours import find
+from maelio.benchmarks.recipes.recipe import Criterion, Recipe
 from maelio.benchmarks.recipes.run import LOSSES, MODEL, RECIPE, Ran, run_recipe
 from maelio.benchmarks.recipes.train import digest_of, train
+from maelio.cli import app
 from maelio.errors import BadRequest
 from maelio.records import read_record
-from tests.benchmarks.recipes.test_recipe import LIBRARY
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     pytest.importorskip("iris_sample_data")
-    read = Recipe.read(LIBRARY / "next-year.yaml")
+    read = Recipe.read(find("next-year"))
     return Recipe(read.name, {**read.fixed, "epochs": 1}, read.mutable, read.metrics).set(
         ["batch_size=40", "optimizer.lr=5e-3"]
     )
@@ -70,3 +73,21 @@ def test_the_weights_are_those_of_the_digest(ran: Ran, recipe: Recipe) -> None:
 def test_an_option_that_is_said_twice_is_refused(recipe: Recipe) -> None:
     with pytest.raises(BadRequest, match=r"standardise is in data\.stream and in loader"):
         train(recipe.set(["loader.standardise=false"]))
+
+
+def test_the_command_line_trains_and_says_what_did_not_pass(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 8 where the loss is not what the recipe wants; the record is there all the same."""
+    monkeypatch.setenv("MAELIO_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "r.yaml"
+    file.write_text(replace(recipe, metrics=(Criterion("validation_loss", "lower", 0.0),)).text())
+    done = CliRunner().invoke(
+        app, ["bench", "train", str(file), "--set", "optimizer.lr=1e-3", "--runs", str(tmp_path / "runs")]
+    )
+    assert "epoch 1: loss" in done.stderr
+    assert "validation_loss" in done.stdout
+    assert done.exit_code == 8
+    assert "wanted at most 0" in done.stderr
+    assert len(list((tmp_path / "runs").glob("*/record.json"))) == 1
+    assert "next-year" in CliRunner().invoke(app, ["bench", "recipes"]).stdout
