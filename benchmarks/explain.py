@@ -1,12 +1,12 @@
 """What bounds a run, by how much, and what would help: from the times of its epochs to plain words."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import Literal
 
 from maelio.benchmarks.stages import STALLED, Codec, Remedy, Stages, calibrated, remedies
-from maelio.ledger import COMPUTE, IO, UNNAMED, Region, Times
+from maelio.ledger import COMPUTE, IO, UNNAMED, Region, Times, Work
 from maelio.records import RunRecord
 
 Bound = Literal[
@@ -31,6 +31,7 @@ _WORDS: dict[Bound, str] = {
     "stragglers": "single slow steps",
     "other": "work that the loop gave no name",
 }
+_EXCESS = 1.2  # bytes read for each that is used, from which on another layout is worth a word
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,110 +52,158 @@ class Diagnosis:
     notes: tuple[str, ...]
 
 
-def explain(
-    record: RunRecord,
-    *,
-    codec: str | None = None,
-    codecs: dict[str, Codec] | None = None,
-    excess: float = 1.0,
-) -> tuple[Diagnosis, ...]:
-    """Of every arm that has steps; the data set's `codec`, `codecs` and `excess` as in `remedies`."""
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What was measured of the data set of a run: what every codec makes of it, and the one it has."""
+
+    codec: str
+    codecs: Mapping[str, Codec]
+
+    def excess(self, works: Sequence[Work]) -> float:
+        """Bytes decoded for each that was delivered; 1 at least."""
+        delivered = sum(work.delivered_bytes for work in works)
+        stored = sum(work.stored_bytes for work in works)
+        return max(1.0, stored / (delivered * self.codecs[self.codec].stored)) if delivered else 1.0
+
+
+def explain(record: RunRecord, data: Data | None = None) -> tuple[Diagnosis, ...]:
+    """Of every arm that has steps. `data`: where it was looked at too, codecs and layouts are among the remedies."""
     threads = record.parameters.get("threads")
-    return tuple(
-        diagnose(
-            arm,
-            epochs,
-            threads=threads if isinstance(threads, int) else None,
-            cores=record.environment.cores,
-            codec=codec,
-            codecs=codecs,
-            excess=excess,
+    arms = {
+        name: Mean.of(
+            epochs, threads=threads if isinstance(threads, int) else None, cores=record.environment.cores
         )
-        for arm, epochs in record.arms.items()
+        for name, epochs in record.arms.items()
         if any(times.steps for times in epochs)
+    }
+    ahead = {name: mean.stages for name, mean in arms.items() if mean.stages.threads}
+    return tuple(
+        diagnose(name, mean, data, {} if mean.stages.threads else ahead) for name, mean in arms.items()
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """Steps of an arm without the first of every epoch, which starts the loader. Seconds.
+
+    `regions_s`: of every step that is told. `seen`: a mean step as its parts say; `stages`: so scaled that the model says
+    of it what was measured.
+    """
+
+    epochs: tuple[Times, ...]
+    regions_s: dict[Region, list[float]]
+    step_s: float
+    stall_s: float
+    seen: Stages
+    stages: Stages
+
+    @classmethod
+    def of(cls, epochs: Sequence[Times], *, threads: int | None = None, cores: int = 1) -> "Mean":
+        """`threads` of the loader; those that were seen at work by default."""
+        epochs = tuple(times for times in epochs if times.steps)
+        regions = _each_step(epochs)
+        step_s = fmean(sum(step) for step in zip(*regions.values(), strict=True))
+        stall_s = sum(fmean(regions[name]) for name in IO if name in regions)
+        seen = _stages(epochs, regions, threads=threads, cores=cores)
+        return cls(epochs, regions, step_s, stall_s, seen, calibrated(seen, step_s, stall_s))
+
+    @property
+    def walls_s(self) -> list[float]:
+        return [sum(step) for step in zip(*self.regions_s.values(), strict=True)]
+
+
 def diagnose(
-    arm: str,
-    epochs: Sequence[Times],
-    *,
-    threads: int | None = None,
-    cores: int = 1,
-    codec: str | None = None,
-    codecs: dict[str, Codec] | None = None,
-    excess: float = 1.0,
+    arm: str, mean: Mean, data: Data | None = None, loaders: Mapping[str, Stages] | None = None
 ) -> Diagnosis:
-    """`threads` of the loader; those that were seen at work by default."""
-    epochs = [times for times in epochs if times.steps]
-    regions = _each_step(epochs)
-    walls = [sum(step) for step in zip(*regions.values(), strict=True)]
-    step_s = fmean(walls)
-    stall_s = sum(fmean(regions[name]) for name in IO if name in regions)
-    seen = stages_of(epochs, regions, threads=threads, cores=cores)
-    base = calibrated(seen, step_s, stall_s)
-    of_loop = {
-        bound: sum(fmean(regions[name]) for name in names if name in regions)
-        for bound, names in OF_LOOP.items()
-    }
+    """`loaders`: of other arms, which may be better."""
+    step_s, stall_s, walls = mean.step_s, mean.stall_s, mean.walls_s
+    of_loop = {bound: _spent(mean.regions_s, *names) for bound, names in OF_LOOP.items()}
     late_s = step_s - median(walls)
-    notes = [*_notes(epochs, walls)]
+    notes = [*_notes(mean.epochs, walls)]
     bound: Bound
-    if late_s > STALLED * step_s and late_s > 0.5 * stall_s:
+    if late_s > STALLED * step_s and late_s > stall_s / 2:
         bound, by_s = "stragglers", late_s
-        slow = max(regions, key=lambda name: fmean(regions[name]) - median(regions[name]))
+        slow = max(
+            mean.regions_s, key=lambda name: fmean(mean.regions_s[name]) - median(mean.regions_s[name])
+        )
         notes.append(
-            f"the slow steps are slow in `{slow}`: {max(walls) / median(walls):.1f} times the median"
+            f"the slowest step takes {max(walls) / median(walls):.1f} times the median, most of it in `{slow}`"
         )
     elif stall_s > STALLED * step_s:
-        bound, by_s = _of_loading(seen), stall_s
+        told = any(times.work is not None for times in mean.epochs)
+        bound, by_s = _of_loading(mean.seen, told), stall_s
     else:
         bound = max(of_loop, key=lambda name: of_loop[name])
         by_s = of_loop[bound]
+    works = [times.work for times in mean.epochs if times.work is not None]
+    excess = 1.0 if data is None else data.excess(works)
     return Diagnosis(
         arm,
         bound,
         by_s,
         step_s,
-        base,
+        mean.stages,
         {"stall": stall_s / step_s, **{name: seconds / step_s for name, seconds in of_loop.items()}},
-        remedies(base, step_s, codec=codec, codecs=codecs, excess=excess),
+        remedies(
+            mean.stages,
+            step_s,
+            codec=None if data is None or not works else data.codec,
+            codecs=None if data is None else data.codecs,
+            excess=excess if excess > _EXCESS else 1.0,
+            loaders=loaders,
+        ),
         tuple(notes),
     )
 
 
-def stages_of(
+def _spent(regions: Mapping[Region, Sequence[float]], *names: Region) -> float:
+    """The mean of the steps, of these regions together."""
+    return sum(fmean(regions[name]) for name in names if name in regions)
+
+
+def _stages(
     epochs: Sequence[Times], regions: dict[Region, list[float]], *, threads: int | None, cores: int
 ) -> Stages:
     """A mean step, as its loop and the threads of its loader tell."""
-
-    def spent(*names: Region) -> float:
-        return sum(fmean(regions[name]) for name in names if name in regions)
-
     steps = sum(times.steps for times in epochs)
     works = [times.work for times in epochs if times.work is not None]
     seen = max((times.background.threads for times in epochs if times.background is not None), default=0)
-    ahead = bool(seen) and bool(works)
-    return Stages(
-        fetch=sum(work.fetch_s for work in works) / steps if ahead else spent("fetch"),
-        decode=sum(work.decode_s for work in works) / steps if ahead else spent("decode"),
-        prepare=sum(work.transform_s for work in works) / steps if ahead else spent("wait"),
-        transform=spent("transform"),
-        transfer=spent("h2d"),
-        compute=spent(*COMPUTE),
-        communication=spent("communication"),
-        other=spent("other", "validation", "checkpoint"),
-        threads=(threads or seen) if ahead else 0,
+    workers = max(times.workers for times in epochs)
+    loop = Stages(
+        transform=_spent(regions, "transform"),
+        transfer=_spent(regions, "h2d"),
+        compute=_spent(regions, *COMPUTE),
+        communication=_spent(regions, "communication"),
+        other=_spent(regions, "other", "validation", "checkpoint"),
         cores=cores,
+    )
+    if seen and works:
+        return replace(
+            loop,
+            fetch=sum(work.fetch_s for work in works) / steps,
+            decode=sum(work.decode_s for work in works) / steps,
+            prepare=sum(work.transform_s for work in works) / steps,
+            threads=threads or seen,
+        )
+    if workers:  # of which only this is known: as long as the loop waits, all of them are at work
+        stalled = _spent(regions, *IO) > STALLED * (_spent(regions, *IO) + loop.loop_s)
+        return replace(
+            loop, prepare=workers * (_spent(regions, *IO) + loop.loop_s) if stalled else 0.0, threads=workers
+        )
+    return replace(
+        loop,
+        fetch=_spent(regions, "fetch"),
+        decode=_spent(regions, "decode"),
+        prepare=_spent(regions, "wait"),
     )
 
 
-def _of_loading(seen: Stages) -> Bound:
-    """The longest part of it. What a loop waited for without being told why is `prepare` where nothing reads ahead."""
+def _of_loading(seen: Stages, told: bool) -> Bound:
+    """The longest part of it; of worker processes, and where nothing reads ahead, a wait is not told apart."""
     parts: dict[Bound, float] = {
         "fetch": seen.fetch,
         "decode": seen.decode,
-        "transform" if seen.threads else "loading": seen.prepare,
+        "transform" if told else "loading": seen.prepare,
     }
     return max(parts, key=lambda name: parts[name])
 

@@ -5,6 +5,7 @@ with it. What the model leaves out (caches, contention for memory, jitter) it kn
 scaled so that it says of the run itself what was measured.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 STALLED = 0.10  # of a step: from here on a run is said to wait for its data
@@ -102,38 +103,49 @@ def remedies(
     measured_s: float,
     *,
     codec: str | None = None,
-    codecs: dict[str, Codec] | None = None,
+    codecs: Mapping[str, Codec] | None = None,
     excess: float = 1.0,
+    loaders: Mapping[str, Stages] | None = None,
     least: float = 0.02,
 ) -> tuple[Remedy, ...]:
     """What would make the step shorter by more than `least` of it, the best first.
 
     `codecs`: what each makes of this data, `codec` is the one it has. `excess`: bytes decoded for each that is used;
-    above 1 another layout would save the rest.
+    above 1 another layout would save the rest. `loaders`: stages of other ways to load the same batches, by name.
     """
-    found = []
+    found: list[tuple[str, str, str, Stages]] = []
     for threads in _more_threads(base):
         says = (
             f"load with {threads} threads" if base.threads else f"load ahead of need, with {threads} workers"
         )
-        found.append(
-            ("threads" if base.threads else "ahead", str(threads), says, replace(base, threads=threads))
-        )
-    if codecs is not None and codec in codecs:
+        kind = "threads" if base.threads else "ahead"
+        found.append((kind, str(threads), says, replace(base, threads=threads)))
+    if codecs is not None and codec is not None:
         for name, then in codecs.items():
             if name != codec:
                 says = f"convert with --codec {name}"
                 found.append(("codec", name, says, with_codec(base, codecs[codec], then)))
     if excess > 1:
         less = replace(base, fetch=base.fetch / excess, decode=base.decode / excess)
-        says = f"store a sample together: {excess:.1f} times the bytes that are used are read"
-        found.append(("layout", "sample", says, less))
+        says = (
+            f"read what is used alone, now it is {excess:.1f} times that: another order (shuffle) or layout"
+        )
+        found.append(("layout", "samples", says, less))
+    for name, other in (loaders or {}).items():
+        found.append(("loader", name, f"load as the arm `{name}` does", with_loader(base, other)))
     told = [
         Remedy(kind, value, says, stages, predicted_s(base, stages, measured_s))
         for kind, value, says, stages in found
     ]
     better = [remedy for remedy in told if remedy.step_s < measured_s * (1 - least)]
     return tuple(sorted(better, key=lambda remedy: remedy.step_s))
+
+
+def with_loader(stages: Stages, other: Stages) -> Stages:
+    """The loop of one, fed by the loader of the other."""
+    return replace(
+        stages, fetch=other.fetch, decode=other.decode, prepare=other.prepare, threads=other.threads
+    )
 
 
 def _more_threads(base: Stages) -> list[int]:

@@ -86,7 +86,8 @@ class Times(BaseModel):
     `regions_s` are exclusive and sum to `wall_s` up to `residual_s`. With the clock `cuda` they are how long each held
     up the device, and `host_s` how long the host was in it, which for compute is the time to launch it.
     `work` is null where the loader does not tell; its thread-seconds overlap the regions and are no part of that sum,
-    nor is `background`. `each`: the steps one by one. `energy`: of each meter.
+    nor is `background`. `workers`: processes of a torch DataLoader, of which no more is known. `each`: the steps one by
+    one. `energy`: of each meter.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -100,6 +101,7 @@ class Times(BaseModel):
     clock: Literal["host", "cuda"] = "host"
     host_s: dict[Region, float] | None = None
     background: Background | None = None
+    workers: int = 0
     each: Steps | None = None
 
     @property
@@ -186,6 +188,7 @@ class Ledger:
         self._start = self._since = clock()
         self._wall: int | None = None
         self._work: Work | None = None
+        self._workers = 0
         self._energy: list[Energy] = []
 
     @property
@@ -200,6 +203,7 @@ class Ledger:
     def batches(self, batches: Iterable[T]) -> Iterator[T]:
         """Pass the batches of any loader on; the time each takes to come counts as `wait`, each one is a step."""
         before = batches.work if isinstance(batches, Working) else None
+        self._workers = max(self._workers, getattr(batches, "num_workers", 0))
         iterator, nothing = None, object()
         try:
             while True:
@@ -252,6 +256,7 @@ class Ledger:
             clock="host" if self._device is None else "cuda",
             host_s=None if self._device is None else _seconds(self._host.totals),
             background=self._sweep.seen(REGIONS),
+            workers=self._workers,
             each=_each(sheet, self._rows),
         )
 

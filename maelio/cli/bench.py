@@ -2,7 +2,7 @@
 
 import typer
 
-from maelio.cli import arms
+from maelio.cli import arms, explain
 
 bench = typer.Typer(
     help="Measure, and explain what was measured.", no_args_is_help=True, rich_markup_mode=None
@@ -12,3 +12,5 @@ bench.command("ls")(arms.ls)
 bench.command("show")(arms.show)
 bench.command("compare")(arms.compare)
 bench.command("export")(arms.export)
+bench.command("explain")(explain.explain)
+bench.command("report")(explain.report)
