@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import Literal
 
-from maelio.benchmarks.stages import STALLED, Codec, Remedy, Stages, calibrated, remedies
+from maelio.benchmarks.stages import STALLED, Codec, Remedy, Stages, calibrated, remedies, show_time
 from maelio.ledger import COMPUTE, IO, UNNAMED, Region, Times, Work
 from maelio.records import RunRecord
 
@@ -232,7 +232,7 @@ def _notes(epochs: Sequence[Times], walls: Sequence[float]) -> Iterable[str]:
     begun = fmean(firsts) - median(walls) if firsts else 0.0
     wall = fmean(times.wall_s for times in epochs)
     if begun > STALLED * wall:
-        yield f"the first step of an epoch takes {_time(begun)} longer than the others, {begun / wall:.0%} of the epoch"
+        yield f"the first step of an epoch takes {show_time(begun)} longer than the others, {begun / wall:.0%} of the epoch"
     unnamed = max(times.unnamed_share for times in epochs)
     if unnamed > UNNAMED:
         yield f"up to {unnamed:.0%} of an epoch has no name: open regions around it before you trust the rest"
@@ -241,30 +241,23 @@ def _notes(epochs: Sequence[Times], walls: Sequence[float]) -> Iterable[str]:
 def in_words(diagnosis: Diagnosis) -> list[str]:
     """Sentences, the first one says what bounds the run."""
     one = diagnosis
-    step = f"of a step of {_time(one.step_s)}"
+    step = f"of a step of {show_time(one.step_s)}"
     if one.bound == "stragglers":
         lines = [
-            f"bound by single slow steps: a step takes {_time(one.by_s)} more in the mean than in the median, {step}"
+            f"bound by single slow steps: a step takes {show_time(one.by_s)} more in the mean than in the median, {step}"
         ]
     elif one.bound in ("fetch", "decode", "loading") or one.shares["stall"] > STALLED:
         lines = [
-            f"bound by {_WORDS[one.bound]}: the loop stands still for {_time(one.by_s)} ({one.shares['stall']:.0%}) {step}"
+            f"bound by {_WORDS[one.bound]}: the loop stands still for {show_time(one.by_s)} ({one.shares['stall']:.0%}) {step}"
         ]
     else:
         lines = [
-            f"bound by {_WORDS[one.bound]}: {_time(one.by_s)} ({one.by_s / one.step_s:.0%}) {step}; data is there in time"
+            f"bound by {_WORDS[one.bound]}: {show_time(one.by_s)} ({one.by_s / one.step_s:.0%}) {step}; data is there in time"
         ]
         if one.stages.threads:
-            lines.append(f"the loader could give a batch every {_time(one.stages.loading_s)}")
+            lines.append(f"the loader could give a batch every {show_time(one.stages.loading_s)}")
     lines += one.notes
-    lines += [
-        f"{remedy.says}: predicted {_time(remedy.step_s)} a step ({one.step_s / remedy.step_s:.2f} times as fast)"
-        for remedy in one.remedies
-    ]
+    lines += [remedy.in_words(one.step_s) for remedy in one.remedies]
     if not one.remedies and one.shares["stall"] > STALLED:
         lines.append("none of the changes that the model knows (threads, codec, layout) is predicted to help")
     return lines
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.3g} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"

@@ -11,7 +11,7 @@ from maelio.benchmarks.arms import maelio_arm, naive_arm
 from maelio.benchmarks.compare import Arm, compare
 from maelio.benchmarks.explain import Diagnosis, Mean
 from maelio.benchmarks.next_year import VARIABLE, beginner, windows
-from maelio.benchmarks.stages import Remedy
+from maelio.benchmarks.stages import Remedy, show_time
 from maelio.benchmarks.training import Learner
 from maelio.codecs import CodecName
 from maelio.converters.convert import convert
@@ -78,8 +78,8 @@ def verify(record: RunRecord, diagnosis: Diagnosis, epochs: int = 3) -> Verified
 
 def in_one_line(seen: Verified) -> str:
     return (
-        f"verified: {seen.remedy.says}: {1e3 * seen.measured_s:.3g} ms a step, predicted {1e3 * seen.predicted_s:.3g} ms "
-        f"({seen.error:+.0%}); as it was {1e3 * seen.before_s:.3g} ms"
+        f"verified: {seen.remedy.says}: {show_time(seen.measured_s)} a step, predicted {show_time(seen.predicted_s)} "
+        f"({seen.error:+.0%}); as it was {show_time(seen.before_s)}"
     )
 
 

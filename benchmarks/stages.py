@@ -66,6 +66,15 @@ class Remedy:
     stages: Stages
     step_s: float
 
+    def in_words(self, now_s: float) -> str:
+        """Where a step takes `now_s` now."""
+        times = now_s / self.step_s
+        return f"{self.says}: predicted {show_time(self.step_s)} a step ({times:.2f} times as fast)"
+
+
+def show_time(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
+
 
 def calibrated(stages: Stages, measured_s: float, stall_s: float) -> Stages:
     """`stages` of which the model says what was seen: a step of `measured_s` that stood still for `stall_s` of it.
@@ -115,9 +124,7 @@ def remedies(
     """
     found: list[tuple[str, str, str, Stages]] = []
     for threads in _more_threads(base):
-        says = (
-            f"load with {threads} threads" if base.threads else f"load ahead of need, with {threads} workers"
-        )
+        says = f"load with {threads} threads" if base.threads else f"load ahead of need, {threads} at a time"
         kind = "threads" if base.threads else "ahead"
         found.append((kind, str(threads), says, replace(base, threads=threads)))
     if codecs is not None and codec is not None:

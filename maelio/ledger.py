@@ -358,15 +358,16 @@ def measure(
     if record is None and (cuda := used_cuda()) is not None:
         record, synchronise = cuda.record, synchronise or cuda.synchronise
     synchronise = synchronise or (lambda: None)
-    synchronise()
-    ledger, outer = Ledger(clock, record), _running.get()
-    _running.set(ledger)
+    outer = _running.get()
     with ExitStack() as stack:
+        stack.enter_context(finding())
+        synchronise()
+        ledger = Ledger(clock, record)
         stack.callback(ledger.end)
+        _running.set(ledger)
         stack.callback(_running.set, outer)
         listen(ledger._sweep)
         stack.callback(leave, ledger._sweep)
         stack.enter_context(metering(meters, ledger.spent, ledger._energy, clock))
         stack.callback(synchronise)
-        stack.enter_context(finding())
         yield ledger

@@ -99,7 +99,8 @@ def _compiled() -> "list[nn.Module]":
     compiler = sys.modules.get("torch._dynamo.eval_frame")
     if compiler is None:
         return []
-    return [found for found in gc.get_objects() if type(found) is compiler.OptimizedModule]
+    kind = compiler.OptimizedModule
+    return [found for found in gc.get_referrers(kind) if type(found) is kind]
 
 
 class _Modules:

@@ -12,9 +12,16 @@ def some_times(wall_s: float, wait_s: float, work: Work | None = None) -> Times:
     regions = {
         "wait": wait_s, "transform": 0.02, "forward": compute / 2, "backward": compute / 2, "other": 0.01,
     }  # fmt: skip
+    late = [1.0 + 0.5 * (number % 7 == 3) for number in range(15)]
+    each = {name: [spent * one / sum(late) for one in late] for name, spent in regions.items()}
+    cells = {"wait": {"": wait_s, "fetch": 0.004, "fetch+decode": 0.001}, "forward": {"fetch": 0.01}}
     return Times.model_validate(
-        {"wall_s": wall_s, "regions_s": regions, "steps": 15, "samples": 237, "work": work}
-    )
+        {
+            "wall_s": wall_s, "regions_s": regions, "steps": 15, "samples": 237, "work": work,
+            "background": {"threads": 2, "cells_s": cells} if work else None,
+            "each": {"numbers": range(15), "regions_s": each},
+        }
+    )  # fmt: skip
 
 
 def some_record() -> RunRecord:
