@@ -1,11 +1,11 @@
-"""`maelio bench explain` and `maelio bench report`."""
+"""`maelio bench explain`, `maelio bench report` and `maelio bench timers`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maelio.cli.output import AsJson, emit
+from maelio.cli.output import AsJson, columns, emit
 from maelio.cli.runs import Runs, find
 
 if TYPE_CHECKING:
@@ -64,6 +64,29 @@ def report(
 
     for path in write_report(find(run, folder), folder_of(run, folder) if out is None else out):
         typer.echo(path)
+
+
+def timers(run: Run, folder: Runs = None, as_json: AsJson = False) -> None:
+    """Show a run's times under the keys of Deep500-for-MAELSTROM: EPOCH, BATCH, FORWARD, BACKWARD, COMM, IO, OTHER."""
+    from dataclasses import asdict
+
+    from maelio.benchmarks.deep500 import timers as timers_of
+
+    record = find(run, folder)
+    rows = [
+        {"arm": arm, "epoch": number, "key": key, **asdict(timer)}
+        for arm, epochs in record.arms.items()
+        for number, times in enumerate(epochs, 1)
+        for key, timer in timers_of(times).items()
+    ]
+    if as_json:
+        emit(rows)
+    elif rows:
+        typer.echo(columns([list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]))
+
+
+def _cell(value: object) -> str:
+    return f"{value:.6f}" if isinstance(value, float) else "" if value is None else str(value)
 
 
 def _to_json(one: "Diagnosis", seen: "Verified | None") -> dict[str, object]:

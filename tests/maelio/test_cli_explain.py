@@ -1,4 +1,4 @@
-"""`maelio bench explain` and `maelio bench report`."""
+"""`maelio bench explain`, `maelio bench report` and `maelio bench timers`."""
 
 import json
 from pathlib import Path
@@ -52,3 +52,12 @@ def test_the_report_is_written_where_the_run_lies_or_elsewhere(
     ]
     assert main(["bench", "report", str(run), "--out", str(tmp_path / "there")]) == 0
     assert (tmp_path / "there" / "report.html").read_text() == (run / "report.html").read_text()
+
+
+def test_timers_have_a_line_an_epoch_and_key(run: Path, capsys: Capture) -> None:
+    assert main(["bench", "timers", str(run)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 4 * 7
+    assert lines[1].split()[:5] == ["naive", "1", "EPOCH", "1", "0.500000"]
+    assert main(["bench", "timers", str(run), "--json"]) == 0
+    assert {row["key"] for row in json.loads(capsys.readouterr().out)} >= {"EPOCH", "BATCH", "IO", "OTHER"}
