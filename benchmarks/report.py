@@ -71,9 +71,11 @@ def print_summary(record: RunRecord, console: Console) -> None:
             console.print(f"        [yellow]{loud}[/]")
         console.print("        tiny data, warm page cache, CPU: see the report on what that shows")
     for one in explain(record):
-        console.print(f"[bold]{escape(one.arm)}[/] is {escape(in_words(one)[0])}", highlight=False)
+        console.print(
+            f"[bold]{escape(one.arm)}[/] is {escape(in_words(one)[0])}", highlight=False, soft_wrap=True
+        )
         for remedy in one.remedies[:1]:
-            console.print(f"        {escape(remedy.in_words(one.step_s))}", highlight=False)
+            console.print(f"        {escape(remedy.in_words(one.step_s))}", highlight=False, soft_wrap=True)
     for output in record.outputs:
         if output.endswith((PAGE, MARKDOWN)):
             console.print(f"[bold]report[/]  {output}", soft_wrap=True, highlight=False)
