@@ -15,6 +15,8 @@ what it compiles. Nothing is looked for, and torch is not imported, where the pr
 import gc
 import sys
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -80,7 +82,7 @@ def _hook(stack: ExitStack) -> None:
     )
 
     modules = _Modules(stack)
-    if compiled := _compiled():
+    if compiled := _scan.compiled():
         for module in compiled:
             modules.hook(module)
     else:
@@ -94,13 +96,24 @@ def _hook(stack: ExitStack) -> None:
             _wrap(stack, torch.distributed, name, "communication")
 
 
-def _compiled() -> "list[nn.Module]":
-    """All modules that `torch.compile` made, in this process."""
-    compiler = sys.modules.get("torch._dynamo.eval_frame")
-    if compiler is None:
-        return []
-    kind = compiler.OptimizedModule
-    return [found for found in gc.get_referrers(kind) if type(found) is kind]
+@dataclass(slots=True)
+class _Scan:
+    """Modules that `torch.compile` made, as far as they live. To look through all objects takes some 50 ms; it is done
+    again when a hundred times as long has passed, so that it stays below one percent of a run."""
+
+    again_s: float = 0.0
+    found: "tuple[weakref.ref[nn.Module], ...]" = ()
+
+    def compiled(self) -> "list[nn.Module]":
+        compiler = sys.modules.get("torch._dynamo.eval_frame")
+        if compiler is not None and (start := time.monotonic()) >= self.again_s:
+            kind = compiler.OptimizedModule
+            self.found = tuple(weakref.ref(one) for one in gc.get_referrers(kind) if type(one) is kind)
+            self.again_s = start + 100 * (time.monotonic() - start)
+        return [module for one in self.found if (module := one()) is not None]
+
+
+_scan = _Scan()
 
 
 class _Modules:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maelio.background import ACTIVITIES, Activity, Background, During, Sweep, leave, listen
@@ -43,6 +43,7 @@ def region_at(moment: int, loop: list[tuple[int, Region]]) -> Region:
     return [(0, "other"), *loop][max(n for n, (at, _) in enumerate([(0, "other"), *loop]) if at <= moment)][1]
 
 
+@settings(deadline=None)
 @given(intervals, loops, st.sets(st.sampled_from(ACTIVITIES), min_size=1), st.sets(st.sampled_from(REGIONS)))
 def test_a_union_is_what_its_moments_are(
     intervals: list[Interval], loop: list[tuple[int, Region]], wanted: set[Activity], during: set[Region]

@@ -6,7 +6,7 @@ No GPU is asked here: what its own events tell is for a machine that has one.
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maelio.ledger import REGIONS, Ledger, Region, measure
@@ -89,6 +89,7 @@ def test_a_wait_that_nothing_hides_is_an_exposed_stall() -> None:
     assert times.regions_s["forward"] == pytest.approx(10 * 50e-6)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 30), st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6))
 def test_regions_on_the_device_sum_to_the_wall_time_too(
     steps: int, load: int, launch: int, compute: int

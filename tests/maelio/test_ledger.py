@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TypeAlias, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maelio.ledger import COMPUTE, IO, Ledger, Region, Times, Work, measure, spent_on
@@ -42,6 +42,7 @@ def spend(ledger: Ledger, clock: Clock, nest: Nest, around: Region, spent: dict[
             spend(ledger, clock, inner, region, spent)
 
 
+@settings(deadline=None)
 @given(nests, st.integers(0, 2**62))
 def test_regions_sum_to_the_wall_time_for_any_nesting(nest: Nest, start: int) -> None:
     """Exactly, in whole nanoseconds; a region inside another takes its time from it."""
@@ -79,6 +80,7 @@ class Loader:
         self.work = Work(fetch_s=42.0, stored_bytes=150)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 20))
 def test_every_batch_is_passed_on_and_counts_each_as_a_step(batches: int) -> None:
     clock = Clock()
@@ -106,8 +108,9 @@ def test_work_is_unknown_where_the_loader_does_not_tell() -> None:
     assert ledger.times.work is None
 
 
+@settings(deadline=None)
 @given(
-    st.lists(st.lists(st.tuples(st.sampled_from(REGIONS), st.integers(1, 10**9)), max_size=4), max_size=1500)
+    st.lists(st.lists(st.tuples(st.sampled_from(REGIONS), st.integers(1, 10**9)), max_size=4), max_size=600)
 )
 def test_steps_sum_to_what_lies_between_two_requests_for_a_batch(
     steps: list[list[tuple[Region, int]]],
