@@ -48,5 +48,5 @@ def some_record() -> RunRecord:
             "naive": (some_times(0.50, 0.2), some_times(0.51, 0.22)),
             "maelio": (some_times(0.32, 0.02, work), some_times(0.33, 0.03, work)),
         },
-        outputs=("runs/1/report.md", "runs/1/report.html", "runs/1/plot.png", "runs/1/model.pt"),
+        outputs=("runs/1/report.md", "runs/1/report.html", "runs/1/plot.svg", "runs/1/model.pt"),
     )  # fmt: skip
