@@ -11,7 +11,8 @@ from maelio.benchmarks.explain import Data
 from maelio.benchmarks.stages import Codec
 from maelio.codecs import CODECS
 from maelio.codecs import Codec as Packing
-from maelio.loaders.shards import Ask, Shards
+from maelio.loaders.rows import Ask
+from maelio.loaders.shards import Shards
 from maelio.records import RunRecord
 from maelio.store import Store, open_store
 
