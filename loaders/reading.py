@@ -4,23 +4,28 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
+from maelio.background import Activity, During
 from maelio.ledger import Work
 
 
-class Clock:
-    """Nanoseconds spent inside, by one thread."""
+class Clock(During):
+    """Nanoseconds spent inside, by one thread; ledgers hear of them too."""
 
     __slots__ = ("_since", "ns")
 
-    def __init__(self) -> None:
+    def __init__(self, activity: Activity) -> None:
+        super().__init__(activity)
         self.ns = 0
 
     def __enter__(self) -> None:
+        super().__enter__()
         self._since = time.perf_counter_ns()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self.ns += time.perf_counter_ns() - self._since
+        super().__exit__(*error)
 
 
 @dataclass(slots=True)
@@ -29,9 +34,9 @@ class Reading:
 
     stop: threading.Event
     epoch: int
-    fetching: Clock = field(default_factory=Clock)
-    decoding: Clock = field(default_factory=Clock)
-    transforming: Clock = field(default_factory=Clock)
+    fetching: Clock = field(default_factory=partial(Clock, "fetch"))
+    decoding: Clock = field(default_factory=partial(Clock, "decode"))
+    transforming: Clock = field(default_factory=partial(Clock, "transform"))
     stored_bytes: int = 0
     delivered_bytes: int = 0
 

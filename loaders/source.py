@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from maelio.ledger import Work
+from maelio.ledger import Work, spent_on
 from maelio.loaders.ahead import Disk, Range
 from maelio.loaders.checks import Verify
 from maelio.loaders.device import Batch, Copies, Sent, pinned
@@ -181,8 +181,11 @@ class Loading:
     def result(self) -> tuple[Batch, Work]:
         """Wait for the batch, and let go of it: threads may hold this object a little longer."""
         work = together([share.result() for share in self.shares])
-        self.send()
-        batch = self._read() if self._sent is None else self._sent.arrive()
+        if self._copies is None:
+            return self._read(), work
+        with spent_on("h2d"):
+            self.send()
+            batch = self._read() if self._sent is None else self._sent.arrive()
         self._sent = None
         return batch, work
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from maelio.cli import arms, train
+from maelio.cli import arms, explain, train
 
 bench = typer.Typer(
     help="Measure, and explain what was measured.", no_args_is_help=True, rich_markup_mode=None
@@ -14,3 +14,6 @@ bench.command("compare")(arms.compare)
 bench.command("export")(arms.export)
 bench.command("train")(train.train)
 bench.command("recipes")(train.recipes)
+bench.command("explain")(explain.explain)
+bench.command("report")(explain.report)
+bench.command("timers")(explain.timers)
