@@ -1,11 +1,11 @@
 """The report of a run as one web page, the picture inside."""
 
-import base64
 import html
+import re
 
 import markdown
 
-from maelio.benchmarks.plot import to_plot
+from maelio.benchmarks.plot import to_inline_svg
 from maelio.benchmarks.words import PLOT, to_markdown
 from maelio.records import RunRecord
 
@@ -26,8 +26,9 @@ code { font: .88em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; ove
 table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem .7rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--dim); font-weight: 600; white-space: nowrap; }
+td[style] { white-space: nowrap; }
 tbody tr:hover { background: var(--wash); }
-img { display: block; width: 100%; height: auto; margin: 1.25rem 0; padding: .75rem; border: 1px solid var(--line);
+svg { display: block; width: 100%; height: auto; margin: 1.25rem 0; padding: .75rem; border: 1px solid var(--line);
   border-radius: 8px; background: #ffffff; }
 strong { color: var(--accent); }
 li { margin: .35rem 0; }
@@ -38,8 +39,8 @@ li { margin: .35rem 0; }
 def to_page(record: RunRecord) -> str:
     """One HTML file that needs nothing beside it, nor the network."""
     body = markdown.markdown(to_markdown(record), extensions=["tables"])
-    picture = base64.b64encode(to_plot(record)).decode()
-    body = body.replace(f'src="{PLOT}"', f'src="data:image/png;base64,{picture}"')
+    picture = to_inline_svg(record)
+    body = re.sub(f'<p><img [^>]*src="{re.escape(PLOT)}"[^>]*></p>', lambda found: picture, body)
     body = body.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

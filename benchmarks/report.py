@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from maelio.benchmarks.explain import explain, in_words
 from maelio.benchmarks.page import to_page
-from maelio.benchmarks.plot import to_plot
+from maelio.benchmarks.plot import to_svg
 from maelio.benchmarks.words import PLOT, Middle, change, noise, times_of, to_markdown
 from maelio.files import write_atomically
 from maelio.records import RunRecord
@@ -20,7 +22,7 @@ def write_report(record: RunRecord, folder: Path) -> tuple[Path, ...]:
     contents = {
         MARKDOWN: to_markdown(record).encode(),
         PAGE: to_page(record).encode(),
-        PLOT: to_plot(record),
+        PLOT: to_svg(record).encode(),
     }
     for name, content in contents.items():
         write_atomically(folder / name, content)
@@ -68,6 +70,12 @@ def print_summary(record: RunRecord, console: Console) -> None:
         if loud := noise((naive, ours)):
             console.print(f"        [yellow]{loud}[/]")
         console.print("        tiny data, warm page cache, CPU: see the report on what that shows")
+    for one in explain(record):
+        console.print(
+            f"[bold]{escape(one.arm)}[/] is {escape(in_words(one)[0])}", highlight=False, soft_wrap=True
+        )
+        for remedy in one.remedies[:1]:
+            console.print(f"        {escape(remedy.in_words(one.step_s))}", highlight=False, soft_wrap=True)
     for output in record.outputs:
         if output.endswith((PAGE, MARKDOWN)):
             console.print(f"[bold]report[/]  {output}", soft_wrap=True, highlight=False)

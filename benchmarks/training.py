@@ -75,7 +75,7 @@ def train_epoch(
     learner.model.train()
     squares = 0.0
     with measure(meters=meters) as ledger:
-        for batch in ledger.waiting(batches):
+        for batch in ledger.batches(batches):
             with ledger.region("transform"):
                 series = fields(batch)
                 normal = learner.normalisation(series)

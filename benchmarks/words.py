@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from math import inf
 from statistics import median
 
+from maelio.benchmarks.explain import explain, in_words
 from maelio.environment import Environment
 from maelio.files import show_bytes
 from maelio.ledger import COMPUTE, IO, Region, Times
 from maelio.records import RunRecord
 
-PLOT = "plot.png"
+PLOT = "plot.svg"
 STEADY = 0.05  # MLPerf Storage asks that runs repeat within five percent
 
 
@@ -33,9 +34,18 @@ class Part:
 PARTS = (
     Part("I/O", IO, "#d1495b"),
     Part("transform", ("transform",), "#edae49"),
+    Part("copies to the device", ("h2d",), "#8d6a9f"),
     Part("compute", COMPUTE, "#2e7d9a"),
+    Part("communication", ("communication",), "#5a9367"),
+    Part("validation, checkpoint", ("validation", "checkpoint"), "#c9b79c"),
     Part("other", ("other",), "#9aa5ad"),
 )
+
+
+def parts_in(record: RunRecord) -> tuple[Part, ...]:
+    """Those that took time in any epoch."""
+    every = [times for epochs in record.arms.values() for times in epochs]
+    return tuple(part for part in PARTS if any(part.seconds(times) for times in every))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +74,7 @@ class Middle:
 def to_markdown(record: RunRecord, plot: str | None = PLOT) -> str:
     """The report as text; `plot` is the name of the picture beside it, None leaves the picture out."""
     sections = [
-        f"# maelio: the {_text(record.name)} on {_text(str(record.parameters['dataset']))}",
+        f"# maelio: {_title(record)}",
         (
             f"Run `{record.run}`, started {record.started:%Y-%m-%d %H:%M} UTC, {record.wall_s:.0f} s in all. "
             "Every number below was measured in this run."
@@ -74,6 +84,11 @@ def to_markdown(record: RunRecord, plot: str | None = PLOT) -> str:
         *_what_ran(record),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _title(record: RunRecord) -> str:
+    dataset = record.parameters.get("dataset")
+    return _text(record.name) if dataset is None else f"the {_text(record.name)} on {_text(str(dataset))}"
 
 
 def _skill(record: RunRecord) -> list[str]:
@@ -102,15 +117,16 @@ def _skill(record: RunRecord) -> list[str]:
 
 
 def _speed(record: RunRecord, plot: str | None) -> list[str]:
-    if not record.arms:
+    if not any(record.arms.values()):
         return []
+    parts = parts_in(record)
     rows = [
         [arm, str(number), f"{times.wall_s:.3f}", f"{times.samples_per_s:.0f}",
-         *(f"{100 * part.seconds(times) / times.wall_s:.1f} %" for part in PARTS), f"{abs(1e6 * times.residual_s):.1f}"]
+         *(f"{100 * part.seconds(times) / times.wall_s:.1f} %" for part in parts), f"{abs(1e6 * times.residual_s):.1f}"]
         for arm, epochs in record.arms.items()
         for number, times in enumerate(epochs, 1)
     ]  # fmt: skip
-    header = ["arm", "epoch", "wall (s)", "samples/s", *(part.name for part in PARTS), "residual (µs)"]
+    header = ["arm", "epoch", "wall (s)", "samples/s", *(part.name for part in parts), "residual (µs)"]
     middles = {arm: Middle.of(epochs) for arm, epochs in record.arms.items()}
     loud = noise(middles.values())
     medians = [
@@ -124,36 +140,69 @@ def _speed(record: RunRecord, plot: str | None) -> list[str]:
         for arm, one in middles.items()
     ]
     work = [
-        [arm, str(number), f"{times.work.fetch_s:.4f}", f"{times.work.decode_s:.4f}",
-         show_bytes(times.work.stored_bytes), show_bytes(times.work.delivered_bytes)]
+        [arm, str(number), f"{times.work.fetch_s:.4f}", f"{times.work.decode_s:.4f}", f"{times.work.transform_s:.4f}",
+         *_unions(times), show_bytes(times.work.stored_bytes), show_bytes(times.work.delivered_bytes)]
         for arm, epochs in record.arms.items()
         for number, times in enumerate(epochs, 1) if times.work
     ]  # fmt: skip
     sections = [
         "## Where the time of an epoch goes",
-        (
-            "The same network on the same batches, fed in two ways: **naive** is xarray over the NetCDF file in a torch "
-            "DataLoader, **maelio** is `maelio.stream` over the converted store. I/O is the time in which the loop stood "
-            "still for data; compute is forward, backward and optimizer."
+        *(
+            [
+                (
+                    "The same network on the same batches, fed in two ways: **naive** is xarray over the NetCDF file in a "
+                    "torch DataLoader, **maelio** is `maelio.stream` over the converted store."
+                )
+            ]
+            if _is_quick_start(record)
+            else []
         ),
+        "I/O is the time in which the loop stood still for data; compute is forward, backward and optimizer.",
         _table(
             ["median of the epochs", "samples/s", "I/O (s)", "I/O", "compute"], medians, right=range(1, 5)
         ),
-        *([_ratio(middles)] if {"naive", "maelio"} <= middles.keys() else []),
+        *([_ratio(middles)] if _is_quick_start(record) else []),
         *(
             [f"**This measurement is {loud}**, most often because other programs ran beside it."]
             if loud
             else []
         ),
-        *([f"![I/O against compute, epoch by epoch]({plot})"] if plot else []),
+        "### What bounds it",
+        *(
+            "\n".join(
+                [f"**{_text(one.arm)}** is {_text(lines[0])}.", *(f"\n- {_text(line)}" for line in lines[1:])]
+            )
+            for one in explain(record)
+            if (lines := in_words(one))
+        ),
+        "### Epoch by epoch, and step by step",
+        *([f"![where the time of every epoch and of every step went]({plot})"] if plot else []),
         _table(header, rows, right=range(1, len(header))),
     ]
     if work:
+        header = [
+            "arm", "epoch", "fetch (s)", "decode (s)", "transform (s)", "some thread fetched (s)", "of it beside no compute (s)",
+            "read", "delivered",
+        ]  # fmt: skip
         sections += [
-            "What the loader's threads did meanwhile (thread seconds; they overlap the table above):",
-            _table(["arm", "epoch", "fetch (s)", "decode (s)", "read", "delivered"], work, right=range(1, 6)),
+            (
+                "What the loader's threads did meanwhile: thread seconds, which overlap the table above; how long at least "
+                "one of them fetched; and how much of that no computation hid, the unoverlapped I/O:"
+            ),
+            _table(header, work, right=range(1, len(header))),
         ]
-    return [*sections, *_energy(record), "### How to read this", *_caveats(record)]
+    caveats = ["### How to read this", *_caveats(record)] if _is_quick_start(record) else []
+    return [*sections, *_energy(record), *caveats]
+
+
+def _unions(times: Times) -> tuple[str, str]:
+    if times.background is None or times.unoverlapped_io_s is None:
+        return "", ""
+    return f"{times.background.of('fetch'):.4f}", f"{times.unoverlapped_io_s:.4f}"
+
+
+def _is_quick_start(record: RunRecord) -> bool:
+    return {"naive", "maelio"} <= record.arms.keys() and "turns" in record.parameters
 
 
 def _energy(record: RunRecord) -> list[str]:

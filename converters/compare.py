@@ -1,11 +1,13 @@
 """Do two datasets, each a store or source files, hold the same? Value by value, a block at a time.
 
-Stores are read through xarray's engine and files through their own library: nothing here knows how a
-conversion reads or writes, so that it may judge one.
+Stores are read through xarray's engine and files through their own library, NetCDF4 in a process of its own: nothing
+here knows how a conversion reads or writes, so that it may judge one.
 """
 
+import gc
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise, product
 from math import isfinite, prod
 from pathlib import Path
@@ -20,12 +22,15 @@ from maelio.attributes import natural
 from maelio.converters.expected import Side as Reader
 from maelio.converters.expected import expected
 from maelio.converters.groups import Level, visible
+from maelio.converters.hdf5 import hdf5
+from maelio.converters.isolation import Died
 from maelio.converters.locate import named
 from maelio.converters.netcdf import apart, dimensions
 from maelio.converters.netcdf4 import check_tables, check_types
 from maelio.converters.origin import Located
 from maelio.converters.remote import located
 from maelio.converters.signature import KnownFormat, Unknown, identify
+from maelio.converters.source import extent
 from maelio.converters.xarrays import brief
 from maelio.converters.zarrs import is_consolidated
 from maelio.errors import BadData, BadRequest, Inconsistent, MaelioError
@@ -91,6 +96,8 @@ def compare(
         finally:
             for part in (*one.parts, *other.parts):
                 part.close()
+            if any((*one.elsewhere, *other.elsewhere)):
+                hdf5.call(0, _close_all)
 
 
 def _check_tolerances(side: Reader, tolerances: Mapping[str, float]) -> None:
@@ -106,10 +113,14 @@ def _check_tolerances(side: Reader, tolerances: Mapping[str, float]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Side:
-    """Datasets that follow each other along `dimension`, as one; no values are held."""
+    """Datasets that follow each other along `dimension`, as one; no values are held.
+
+    `elsewhere`: of each, where it is if another process shall read its values.
+    """
 
     name: str
     parts: tuple[xr.Dataset, ...]
+    elsewhere: tuple["_Apart | None", ...]
     dimension: str | None = None
     starts: tuple[int, ...] = field(default=(0,))
     store: Path | None = None
@@ -132,30 +143,64 @@ class _Side:
         """The values of `window`, one range for each dimension of the variable."""
         dimensions = tuple(map(str, self.model.variables[name].dims))
         if self.dimension not in dimensions:
-            return self._read(self.model, name, window)
+            return self._read(0, name, window)
         rows = window[self.dimension]
         found = []
-        for part, (first, stop) in zip(self.parts, pairwise(self.starts), strict=True):
+        for number, (first, stop) in enumerate(pairwise(self.starts)):
             here = range(max(rows.start, first) - first, min(rows.stop, stop) - first)
             if here:
-                found.append(self._read(part, name, {**window, self.dimension: here}))
+                found.append(self._read(number, name, {**window, self.dimension: here}))
         return np.concatenate(found, dimensions.index(self.dimension))
 
-    def _read(self, part: xr.Dataset, name: str, window: Mapping[str, range]) -> NDArray[Any]:
+    def _read(self, number: int, name: str, window: Mapping[str, range]) -> NDArray[Any]:
+        variable, where = self.parts[number].variables[name], self.elsewhere[number]
         box = {dimension: slice(rows.start, rows.stop) for dimension, rows in window.items()}
         try:
-            return np.asarray(part.variables[name].isel(box).values)
-        except (OSError, RuntimeError, ValueError, OverflowError, IndexError) as error:
-            raise BadData(f"{self.name}: variable {name!r} cannot be read: {error}") from error
+            if where is None:
+                return np.asarray(variable.isel(box).values)
+            nbytes = prod(map(len, window.values())) * variable.dtype.itemsize
+            return hdf5.call(nbytes, _read_apart, where, name, box)
+        except (Died, OSError, RuntimeError, ValueError, OverflowError, IndexError) as error:
+            path = where.place.path if where else self.name
+            raise BadData(f"{path}: variable {name!r} cannot be read: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Apart:
+    """A file, or a group of it; `extent` tells it from another one at its place."""
+
+    place: Located
+    group: str
+    extent: tuple[int, int]
+
+
+def _read_apart(where: _Apart, name: str, box: Mapping[str, slice]) -> NDArray[Any]:
+    return np.asarray(_kept_open(where).variables[name].isel(box).values)
+
+
+@lru_cache(maxsize=64)
+def _kept_open(where: _Apart) -> xr.Dataset:
+    return _opened(where.place, where.group)
+
+
+def _close_all() -> None:
+    """Nobody else may write to a file while HDF5 has it open."""
+    _kept_open.cache_clear()
+    gc.collect()
 
 
 def _open(side: object, folder: Path, group: str) -> _Side:
     places = located(named(side), folder, group)
     paths = [place.path for place in places]
     parts = [_dataset(place, group) for place in places]
+    elsewhere = [
+        _Apart(place, group, extent(place.path)) if _known(place.path) == "netcdf4" else None
+        for place in places
+    ]
     name = str(paths[0])
     if len(parts) == 1:
-        return _Side(name, (parts[0],), store=paths[0] if _engine(paths[0]) == "maelio" else None)
+        store = paths[0] if _engine(paths[0]) == "maelio" else None
+        return _Side(name, (parts[0],), (elsewhere[0],), store=store)
     dimension = _joined(paths, parts)
     order = list(range(len(parts)))
     if dimension in parts[0].indexes:
@@ -164,21 +209,29 @@ def _open(side: object, folder: Path, group: str) -> _Side:
         except TypeError as error:
             raise Inconsistent(f"{name} and the files beside it differ in calendar: {error}") from error
     starts = np.cumsum([0, *(parts[number].sizes[dimension] for number in order)])
-    return _Side(name, tuple(parts[number] for number in order), dimension, tuple(starts.tolist()))
+    return _Side(
+        name,
+        tuple(parts[number] for number in order),
+        tuple(elsewhere[number] for number in order),
+        dimension,
+        tuple(starts.tolist()),
+    )
 
 
 def _dataset(place: Located, group: str) -> xr.Dataset:
     path = place.path
     if _known(path) == "netcdf4":
-        apart(path, path.stat().st_size, _look_over, place, group)
+        return apart(path, path.stat().st_size, _look_over, place, group)
     return _opened(place, group)
 
 
-def _look_over(place: Located, group: str) -> None:
-    """All headers of a NetCDF4 file, where it does no harm if one is damaged."""
+def _look_over(place: Located, group: str) -> xr.Dataset:
+    """A NetCDF4 file of which all headers are whole; where that goes to another process, nobody has it open."""
     check_types(place.path, "")
     check_tables(place.path)
-    _opened(place, group).close()
+    opened = _opened(place, group)
+    opened.set_close(None)
+    return opened
 
 
 def _opened(place: Located, group: str) -> xr.Dataset:

@@ -76,7 +76,7 @@ def convert(
     """Restructure NetCDF files, GRIB files, Zarr groups or whatever else xarray opens into a store at `target`.
 
     `sources`: a path, a pattern, a URL, what CliMetLab loaded, or several of those: see `locate.named`. What is
-    behind URLs is fetched into `target.sources` first, which is removed when the store is there.
+    behind URLs is fetched into the cache first.
 
     The store appears under its name when it is whole. Interrupted or killed before, the same call goes on
     where the last one stopped, and where parts have ended; what was written lies in `target.part`.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from maelio.converters.chunks import chunks
-from maelio.converters.moments import moments
+from maelio.converters.moments import moments_of_each
 from maelio.converters.plan import Plan, Region, pieces
 from maelio.converters.region import read_region
 from maelio.converters.storage import Chunked
@@ -55,8 +55,7 @@ def _measure(plan: Plan, array: StackedArray, rows: int, clock: Callable[[], flo
     block = np.empty((rows, *array.row_shape), array.dtype)
     start = clock()
     read_region(region, plan.sources, block, threading.Event())
-    for number in range(len(array.variables)):
-        moments(block[:, number], None)
+    moments_of_each(block, None)
     for chunk in chunks(array, 0, block):
         array.codec.encode(chunk.values)
     return clock() - start

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from maelio.converters import netcdf, xarrays, zarrs
+from maelio.converters import netcdf, xarrays
 from maelio.converters.origin import Located
 from maelio.converters.problems import Problem, failure, problem, refuse
 from maelio.converters.signature import KnownFormat, Unknown, identify
@@ -86,6 +86,8 @@ def _describe(located: Located, group: str) -> Described | None:
             case "grib":
                 return None
             case "zarr":
+                from maelio.converters import zarrs  # zarr takes a sixth of a second to load
+
                 return Described(zarrs.describe(path, group, located.origin))
             case "netcdf3" | "netcdf4" as version:
                 return Described(netcdf.describe(path, version, group))
@@ -213,6 +215,8 @@ class Library(Protocol):
 def _library(source: Source) -> Library:
     match source.format:
         case "zarr":
+            from maelio.converters import zarrs
+
             return zarrs
         case "xarray":
             return xarrays

@@ -89,9 +89,10 @@ def _joined_along(
     if series:
         return along
     if len(sources) > 1:
+        then = "" if options.format == "zarr" else f"; make it, and of it one of --format {options.format}"
         raise BadRequest(
             f"--samples {','.join(samples)} makes series along {along!r} of {len(sources)} files, which only a "
-            "store of --format zarr takes"
+            f"store of --format zarr takes{then}"
         )
     return samples[0]
 

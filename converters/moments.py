@@ -1,7 +1,8 @@
 """Count, extremes, mean and deviation of a field, in one pass over memory that is still in the cache.
 
-Sums are taken in float64 of differences from a value of the field itself, its first part's least, so that 1e5 Pa
-with a deviation of 1 Pa loses nothing; parts are joined exactly enough for any order and number of regions.
+Sums are taken in float64. Where a field is far from zero, they are of differences from a value of the field itself, its
+first part's least, so that 1e5 Pa with a deviation of 1 Pa loses nothing; parts are joined exactly enough for any order
+and number of regions.
 
 Source: Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance", formula 2.1.
 """
@@ -9,6 +10,7 @@ Source: Chan, Golub and LeVeque (1983), "Algorithms for computing the sample var
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,12 @@ from maelio.store import Statistics
 _SLAB_VALUES = 2**16  # of one pass: 512 KiB as float64, well inside a core's cache
 _JOINED_AT_ONCE = 2**10  # moments of parts, all levels counted
 _BLOCK_VALUES = 2**13  # of one dot product: from 10000 on OpenBLAS takes threads of its own
+_SMALL_ROW = (
+    2**13
+)  # values of all variables: of such, many rows are in one pass, and few calls of NumPy are made
+_LONG_RUN = 2**10  # values: of shorter ones extremes are faster found in a copy that lies in one piece
+_SIDE_BY_SIDE = 64  # levels of one value each: of fewer, sums are faster taken along the rows
+_FAR = 4  # extents of a field that its values may be away from zero, and sums of them still lose nothing
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +42,9 @@ class Moments:
 
     def join(self, other: "Moments") -> "Moments":
         return _join([self, other])
+
+    def part(self, levels: slice) -> "Moments":
+        return Moments(*(getattr(self, name)[levels] for name in self.__slots__))
 
     def statistics(self) -> Statistics:
         known = np.where(self.count > 0, 1.0, np.nan)
@@ -97,11 +108,24 @@ def nothing(levels: int) -> Moments:
 
 def moments(field: NDArray[Any], level_axis: int | None) -> Moments:
     """Moments of `field` (sample, *rest), any strides, for each index along `level_axis`."""
-    sums = _Sums(1 if level_axis is None else field.shape[level_axis])
+    leading = field[:, None] if level_axis is None else np.moveaxis(field, level_axis, 1)
+    sums = _Sums(leading.shape[1])
     with np.errstate(invalid="ignore", over="ignore"):
-        for values in _slabs(field, level_axis):
+        for values in _slabs(leading):
             sums.add(values)
         return sums.moments()
+
+
+def moments_of_each(block: NDArray[Any], level_axis: int | None) -> tuple[Moments, ...]:
+    """Those of every variable of `block` (sample, variable, *rest), C-contiguous; `level_axis` is one of the variable."""
+    rows, variables, *rest = block.shape
+    if level_axis in (None, 1) and variables * prod(rest) <= _SMALL_ROW:
+        levels = 1 if level_axis is None else rest[0]
+        together = moments(block.reshape(rows, variables * levels, prod(rest) // levels), 1)
+        return tuple(
+            together.part(slice(first, first + levels)) for first in range(0, variables * levels, levels)
+        )
+    return tuple(moments(block[:, number], level_axis) for number in range(variables))
 
 
 def scratch_bytes(values: int) -> int:
@@ -109,16 +133,16 @@ def scratch_bytes(values: int) -> int:
     return 5 * 8 * min(values, _SLAB_VALUES)
 
 
-def _slabs(field: NDArray[Any], level_axis: int | None) -> Iterator[NDArray[Any]]:
-    """Parts of shape (level, value) that are small enough to stay in the cache."""
+def _slabs(field: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Parts of `field` (sample, level, *rest), of shape (level, row, value), that are small enough to stay in the cache."""
     rows = max(1, _SLAB_VALUES * len(field) // max(field.size, 1))
+    levels = field.shape[1]
     for first in range(0, len(field), rows):
-        slab = field[first : first + rows]
-        leading = slab[None] if level_axis is None else np.moveaxis(slab, level_axis, 0)
-        values = leading.reshape(len(leading), -1)
-        width = max(1, _SLAB_VALUES // len(values))
-        for column in range(0, values.shape[1], width):
-            yield values[:, column : column + width]
+        slab = field[first : first + rows].swapaxes(0, 1)
+        values = slab.reshape(*slab.shape[:2], -1)
+        width = max(1, _SLAB_VALUES // levels) if rows == 1 else values.shape[2]
+        for column in range(0, values.shape[2], width):
+            yield values[:, :, column : column + width]
 
 
 class _Sums:
@@ -131,42 +155,79 @@ class _Sums:
         self._low: list[NDArray[Any]] = [self._shift]
         self._high: list[NDArray[Any]] = [self._shift]
         self._unknown = True  # the shift of a level, or more
+        self._shifted = False  # some level is
         self._total, self._squares = np.zeros(levels), np.zeros(levels)
         self._scratch = np.empty(0)
 
     def add(self, values: NDArray[Any]) -> None:
-        """Shape: (level, value)."""
-        low, high, absent = values.min(axis=1), values.max(axis=1), None
+        """Shape: (level, row, value)."""
+        if values.shape[2] == 1 and len(values) >= _SIDE_BY_SIDE:
+            rows = values[:, :, 0].T
+            known = self._room(rows.size).reshape(rows.shape)
+            self._look(rows, rows, known, 0)
+            self._total += np.einsum("rl->l", known)
+            self._squares += np.einsum("rl,rl->l", known, known)
+            return
+        blocks, flat = self._blocks(len(values), values[0].size)
+        known = flat.reshape(values.shape)
+        seen = values if values.shape[2] >= _LONG_RUN else known
+        self._look(values, seen, known, (1, 2))
+        self._total += np.einsum("lbv->l", blocks)
+        self._squares += np.vecdot(blocks, blocks).sum(axis=1)
+
+    def _look(
+        self,
+        values: NDArray[Any],
+        seen: NDArray[Any],
+        known: NDArray[np.float64],
+        axis: int | tuple[int, int],
+    ) -> None:
+        """Note extremes and what is missing, and fill `known` with differences from the shift, zeros where there is none.
+
+        All have one shape; along `axis` are the values of a level. Extremes are those of `seen`: `values`, or
+        `known` once it is a copy of them.
+        """
+        if seen is known:
+            np.copyto(known, values)
+        low, high, absent = seen.min(axis=axis), seen.max(axis=axis), None
         if np.isnan(low).any():
-            absent = np.isnan(values)
-            low, high = np.fmin.reduce(values, axis=1), np.fmax.reduce(values, axis=1)
-            self._missing += absent.sum(axis=1)
-        self._count += values.shape[1]
+            absent = np.isnan(seen)
+            low, high = np.fmin.reduce(seen, axis=axis), np.fmax.reduce(seen, axis=axis)
+            self._missing += absent.sum(axis=axis)
+        self._count += known.size // len(low)
         self._low.append(low)
         self._high.append(high)
         if self._unknown:
-            self._shift = np.where(np.isnan(self._shift), np.where(np.isinf(low), 0, low), self._shift)
-            self._unknown = bool(np.isnan(self._shift).any())
-        away = self._away(values, absent)
-        self._total += np.einsum("lbv->l", away)
-        self._squares += np.vecdot(away, away).sum(axis=1)
-
-    def _away(self, values: NDArray[Any], absent: NDArray[np.bool_] | None) -> NDArray[np.float64]:
-        """Differences of `values` from the shift. Shape: (level, block, value), zeros where there is none."""
-        levels, width = values.shape
-        blocks = -(-width // _BLOCK_VALUES)
-        padded = blocks * -(-width // blocks)
-        if self._scratch.size < levels * padded:
-            self._scratch = np.empty(levels * padded)
-        away = self._scratch[: levels * padded].reshape(levels, padded)
-        known = away[:, :width]
-        np.copyto(known, values)
-        known -= self._shift[:, None]
+            self._settle(low.astype(np.float64), high.astype(np.float64))
+        if seen is values:
+            np.copyto(known, values)
+        if self._shifted:
+            known -= np.expand_dims(self._shift, axis)
         if absent is not None:
             known[absent] = 0
-        if padded > width:
-            away[:, width:] = 0
-        return away.reshape(levels, blocks, -1)
+
+    def _settle(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> None:
+        """The shifts that are not known yet. A level without a value has none; NaN is never away from zero."""
+        far = np.isfinite(low) & (np.abs(low) > _FAR * (high - low))
+        found = np.where(np.isnan(low), np.nan, np.where(far, low, 0))
+        self._shift = np.where(np.isnan(self._shift), found, self._shift)
+        self._unknown = bool(np.isnan(self._shift).any())
+        self._shifted = bool(np.any(self._shift != 0))
+
+    def _blocks(self, levels: int, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Shapes: (level, block, value), with zeros at its end; (level, value), a view of it without those."""
+        blocks = -(-count // _BLOCK_VALUES)
+        padded = blocks * -(-count // blocks)
+        whole = self._room(levels * padded).reshape(levels, padded)
+        if padded > count:
+            whole[:, count:] = 0
+        return whole.reshape(levels, blocks, -1), whole[:, :count]
+
+    def _room(self, values: int) -> NDArray[np.float64]:
+        """Memory that is used again."""
+        if self._scratch.size < values:
+            self._scratch = np.empty(values)
+        return self._scratch[:values]
 
     def moments(self) -> Moments:
         count = self._count - self._missing

@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-import zarr.storage
 from crc32c import crc32c
 from pydantic import JsonValue
-from zarr.errors import UnstableSpecificationWarning
 
 import maelio
 from maelio.attributes import natural, typed
@@ -20,6 +18,7 @@ from maelio.converters.options import Options
 from maelio.converters.plan import Plan
 from maelio.converters.region import Done
 from maelio.converters.samples import Samples
+from maelio.converters.small_arrays import plain_files
 from maelio.converters.source import PACKING, Reduced, Variable, plain_variable
 from maelio.files import write_atomically
 from maelio.store import (
@@ -167,12 +166,20 @@ def _attributes(plan: Plan, array: StackedArray, carried: Mapping[str, xr.Variab
 
 def encode(variables: Mapping[str, xr.Variable]) -> dict[str, bytes]:
     """The files of small variables as xarray writes them to Zarr v3, by key below the root and in its order."""
+    plain = {name: plain_files(name, variable) for name, variable in variables.items()}
+    others = {name: variables[name] for name, files in plain.items() if files is None}
+    files = {key: content for found in plain.values() if found for key, content in found.items()}
+    return dict(sorted((files | (_by_xarray(others) if others else {})).items()))
+
+
+def _by_xarray(variables: Mapping[str, xr.Variable]) -> dict[str, bytes]:
+    from zarr.errors import UnstableSpecificationWarning  # zarr takes a sixth of a second to load
+    from zarr.storage import MemoryStore
+
     memory: dict[str, Any] = {}
     with warnings.catch_warnings():
         # Zarr v3 has no final dtype for text yet
         warnings.simplefilter("ignore", UnstableSpecificationWarning)
         coordinates = xr.Coordinates(dict(variables), indexes={})  # an index would load pint and dask
-        xr.Dataset(coords=coordinates).to_zarr(
-            zarr.storage.MemoryStore(memory), zarr_format=3, consolidated=False
-        )
-    return {key: value.to_bytes() for key, value in sorted(memory.items()) if "/" in key}
+        xr.Dataset(coords=coordinates).to_zarr(MemoryStore(memory), zarr_format=3, consolidated=False)
+    return {key: value.to_bytes() for key, value in memory.items() if "/" in key}

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from maelio.converters.moments import Moments, moments
+from maelio.converters.moments import Moments, moments_of_each
 from maelio.converters.options import Options
 from maelio.converters.plan import Piece, Region
 from maelio.converters.shard import write_shard
@@ -103,7 +103,7 @@ def examine(
     """The moments of each variable in the block. Raises BadData: a value is not wanted."""
     rest = region.array.dimensions[2:]
     level_axis = 1 + rest.index(level) if level else None
-    found = tuple(moments(block[:, number], level_axis) for number in range(len(region.array.variables)))
+    found = moments_of_each(block, level_axis)
     for number, of_variable in enumerate(found):
         if unwanted(of_variable, region.options):
             _refuse(region, sources, block, number)

@@ -276,10 +276,11 @@ def _read_chunks(fd: int, storage: Chunked, dtype: np.dtype[Any], wanted: Parts,
         elif (place := _whole_place(axes, storage.shape, stored, order, out)) is not None:
             packed.decode(place)
         else:
-            chunk = np.empty([storage.shape[axis] for axis in order], stored)
-            packed.decode(chunk)
-            _scatter(chunk.transpose(np.argsort(order)), axes, out)
-            del chunk  # before the next one is there
+            leading, turned = order[0], np.argsort(order)
+            for first, part in packed.parts([storage.shape[axis] for axis in order], stored):
+                axes[leading] = list(_overlaps(asked[leading], start[leading] + first, len(part)))
+                _scatter(part.transpose(turned), axes, out)
+            del part  # before the next one is there
 
 
 def _whole_place(

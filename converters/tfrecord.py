@@ -46,9 +46,9 @@ def masked(checksum: int) -> bytes:
 
 def example(features: dict[str, Iterable[int] | Iterable[bytes]], last: str, nbytes: int) -> bytes:
     """A serialised Example up to the `nbytes` bytes of its last feature, `last`, which end it."""
-    known = b"".join(_delimited(1, _feature(name, values)) for name, values in features.items())
+    known = b"".join(delimited(1, _feature(name, values)) for name, values in features.items())
     front, size = b"", nbytes  # from the inside out: value, list, feature, entry of the map
-    for field, before in ((1, b""), (_BYTES_LIST, b""), (2, _delimited(1, last.encode())), (1, known)):
+    for field, before in ((1, b""), (_BYTES_LIST, b""), (2, delimited(1, last.encode())), (1, known)):
         front = before + _tag(field, _LENGTH_DELIMITED) + _varint(size) + front
         size = len(front) + nbytes
     return _tag(1, _LENGTH_DELIMITED) + _varint(size) + front
@@ -59,13 +59,14 @@ def _feature(name: str, values: Iterable[int] | Iterable[bytes]) -> bytes:
     kind, listed = _INT64_LIST, b""
     for value in values:
         if isinstance(value, bytes):
-            kind, listed = _BYTES_LIST, listed + _delimited(1, value)
+            kind, listed = _BYTES_LIST, listed + delimited(1, value)
         else:
             listed += _tag(1, _VARINT) + _varint(value)
-    return _delimited(1, name.encode()) + _delimited(2, _delimited(kind, listed))
+    return delimited(1, name.encode()) + delimited(2, delimited(kind, listed))
 
 
-def _delimited(field: int, content: bytes) -> bytes:
+def delimited(field: int, content: bytes) -> bytes:
+    """A field of a message that is bytes, text or a message itself."""
     return _tag(field, _LENGTH_DELIMITED) + _varint(len(content)) + content
 
 

@@ -71,6 +71,10 @@ class BlockCache:
         finally:
             self._unpin(slots)
 
+    def lacking(self, numbers: Numbers) -> Numbers:
+        """Those of the blocks `numbers` that are not held now."""
+        return numbers[self._slot_of[numbers] < 0]
+
     def _take(
         self, part: int, slots: Numbers, rows: Numbers, out: NDArray[Any], window: Window | None
     ) -> None:

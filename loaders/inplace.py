@@ -1,19 +1,19 @@
 """Rows of an array that was never converted, read by whoever opened it."""
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from maelio.errors import BadData
 from maelio.foreign import Foreign
 from maelio.loaders.checks import Verify
 from maelio.loaders.parts import Part, Piece
+from maelio.loaders.reading import Reading
+from maelio.loaders.rows import Rows
 from maelio.loaders.scratch import Scratch
 from maelio.loaders.shardfile import Patience, Stopped
-from maelio.loaders.shards import Rows, Shards, _Reading
+from maelio.loaders.shards import Shards
 from maelio.loaders.stagedshards import Bring
 from maelio.store import StackedArray, Store
 
@@ -83,7 +83,7 @@ class InPlace(Rows):
         self._patience = patience
         self._scratch = Scratch()
 
-    def _fill(self, number: int, takers: Sequence[tuple[Sequence[Piece], Array]], reading: _Reading) -> None:
+    def _fill(self, number: int, takers: Sequence[tuple[Sequence[Piece], Array]], reading: Reading) -> None:
         wanted: dict[int, list[tuple[Piece, Array]]] = {}
         for pieces, out in takers:
             for piece in pieces:
@@ -91,15 +91,14 @@ class InPlace(Rows):
         rows = range(self.array.samples)[number * self.rows :][: self.rows]
         for variable, takes in wanted.items():
             shape = (len(rows), *self.array.chunk_shape[1:])
-            nbytes = prod(shape) * self.array.dtype.itemsize
-            chunk = np.frombuffer(self._scratch.take(nbytes), self.array.dtype).reshape(shape)
-            with reading.decoding():
+            chunk = self._scratch.array(shape, self.array.dtype)
+            with reading.decoding:
                 self._patiently(rows, variable, chunk, reading)
             for piece, out in takes:
                 for box in piece.boxes:
                     out[(slice(0, len(rows)), *box.target)] = chunk[(slice(None), *box.source)]
 
-    def _patiently(self, rows: range, variable: int, chunk: Array, reading: _Reading) -> None:
+    def _patiently(self, rows: range, variable: int, chunk: Array, reading: Reading) -> None:
         """Raises BadData: they cannot be read, however often that is tried. Stopped: nobody wants them."""
         failed = 0
         while True:

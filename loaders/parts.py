@@ -172,6 +172,23 @@ def spans(source: Slices, shape: Sequence[int], itemsize: int) -> list[tuple[int
     return [(begin, begin + hull(axis)) for begin in begins]
 
 
+def extents(part: Part, alone: bool) -> Iterator[tuple[int, int, int]]:
+    """Of each chunk of a row that holds some of `part`: its number, the first byte to read, and how many; 0: all.
+
+    `alone`: the bytes that are wanted are read alone; none where windows are drawn, which stand elsewhere each time.
+    """
+    if alone and part.drawn:
+        return
+    size = part.array.dtype.itemsize
+    for piece in part.pieces:
+        if piece.whole or not alone:
+            yield piece.number, 0, 0
+        else:
+            for box in piece.boxes:
+                for begin, end in spans(box.source, part.array.chunk_shape[1:], size):
+                    yield piece.number, begin * size, (end - begin) * size
+
+
 def corners(samples: NDArray[np.int64], *, seed: int, epoch: int, room: Sequence[int]) -> NDArray[np.int64]:
     """Where the windows of each sample begin: a function of its number, the seed and the epoch alone.
 

@@ -45,8 +45,11 @@ class Ring:
 
 
 def pages(nbytes: int) -> mmap.mmap:
-    """Page-aligned zeros, given back to the system when nothing refers to them."""
-    mapping = mmap.mmap(-1, max(nbytes, 1))
+    """Page-aligned zeros, given back to the system when nothing refers to them.
+
+    A process that is forked has its own from then on. Huge pages are for such memory alone, by Linux' defaults.
+    """
+    mapping = mmap.mmap(-1, max(nbytes, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE") and nbytes >= _HUGE_PAGE:
         mapping.madvise(mmap.MADV_HUGEPAGE)  # 512 times fewer page faults, and fewer TLB misses after
     return mapping

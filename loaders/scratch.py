@@ -1,7 +1,13 @@
 """Memory for what a thread works on until its next piece of work."""
 
-import mmap
 import threading
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maelio.loaders.ring import pages
 
 
 class Scratch:
@@ -14,5 +20,9 @@ class Scratch:
         """So many bytes, which are the thread's until it asks again."""
         held: memoryview | None = getattr(self._of_thread, "held", None)
         if held is None or len(held) < nbytes:
-            held = self._of_thread.held = memoryview(mmap.mmap(-1, max(nbytes, 1)))
+            held = self._of_thread.held = memoryview(pages(nbytes))
         return held[:nbytes]
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """The same, as values that are still to be written."""
+        return np.frombuffer(self.take(prod(shape) * dtype.itemsize), dtype, prod(shape)).reshape(shape)

@@ -22,14 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maelio.errors import BadData, NotPermitted
+from maelio.loaders.scratch import Scratch
 from maelio.store import index_bytes, places
 
 _MADV_POPULATE_READ = 22  # Linux 5.14
+_ASKED_AT_ONCE = 2**17  # bytes: of one call Linux reads no more than its read-ahead, this by default
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-_of_thread = threading.local()
-
+_libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
+_scratch = Scratch()
 
 _NEVER = threading.Event()
 
@@ -68,14 +70,14 @@ class ShardFile:
         found = os.fstat(self._descriptor).st_size
         if found != nbytes:
             raise BadData(f"{path} has {found} bytes, wanted {nbytes}")
-        self._mapping = _Mapping.of(self._descriptor) if mapped else None
+        self._mapping = _Mapping.of(self._descriptor, path) if mapped else None
         if self._mapping is not None:
             close()  # a mapping keeps the file open itself
 
     def fetch(self, offset: int, length: int, stop: threading.Event = _NEVER) -> memoryview:
         """The bytes, in memory; valid until this thread fetches again. Raises as `read_into`."""
         if self._mapping is None:
-            stored = _scratch(length)
+            stored = _scratch.take(length)
             self.read_into(offset, stored, stop)
             return stored
         failed = 0
@@ -85,6 +87,15 @@ class ShardFile:
             except OSError as error:
                 self._expect_whole()
                 failed = self._failed(failed, error, offset, length, stop)
+
+    def ask(self, offset: int, length: int) -> None:
+        """Have the kernel read these bytes into its page cache, as well as it can, and do not wait for them."""
+        for begin in range(offset - offset % mmap.PAGESIZE, offset + length, _ASKED_AT_ONCE):
+            nbytes = min(_ASKED_AT_ONCE, offset + length - begin)
+            if self._mapping is not None:
+                self._mapping.ask(begin, nbytes)
+            elif hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(self._descriptor, begin, nbytes, os.POSIX_FADV_WILLNEED)
 
     def read_into(self, offset: int, out: memoryview, stop: threading.Event = _NEVER) -> None:
         """Fill `out` with the bytes from `offset`.
@@ -129,29 +140,43 @@ class ShardFile:
 
 
 class _Mapping:
-    """A whole file, mapped for reading."""
+    """A whole file, mapped for reading. `told`: the kernel tells which of its pages are in memory."""
 
-    def __init__(self, mapped: mmap.mmap) -> None:
+    def __init__(self, mapped: mmap.mmap, told: bool) -> None:
         self._view = memoryview(mapped)
         self._address: int = np.frombuffer(mapped, np.uint8).__array_interface__["data"][0]
+        self._told = told
 
     @classmethod
-    def of(cls, descriptor: int) -> "_Mapping | None":
+    def of(cls, descriptor: int, path: Path) -> "_Mapping | None":
         """None: this kernel cannot fetch pages of a mapping on request."""
-        mapped = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
-        try:
-            mapped.madvise(_MADV_POPULATE_READ, 0, 1)
+        try:  # with memory of no file, around whose first page Linux would read more
+            mmap.mmap(-1, mmap.PAGESIZE).madvise(_MADV_POPULATE_READ)
         except OSError:
             return None
-        return cls(mapped)
+        # Linux tells of others' files that all is in memory: mm/mincore.c
+        told = os.fstat(descriptor).st_uid == os.geteuid() or os.access(path, os.W_OK)
+        return cls(mmap.mmap(descriptor, 0, prot=mmap.PROT_READ), told)
+
+    def ask(self, begin: int, length: int) -> None:
+        """`begin` is that of a page. What fails is for whoever reads it."""
+        _libc.madvise(self._address + begin, length, mmap.MADV_WILLNEED)
 
     def fetch(self, offset: int, length: int) -> memoryview:
         """Raises OSError: the pages cannot be read."""
         start = offset - offset % mmap.PAGESIZE
+        if self._told and self._in_memory(start, offset + length - start):
+            return self._view[offset : offset + length]
         # Not mmap.madvise(): it holds the GIL while the disk works
         if _libc.madvise(self._address + start, offset + length - start, _MADV_POPULATE_READ):
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         return self._view[offset : offset + length]
+
+    def _in_memory(self, start: int, length: int) -> bool:
+        """Costs a fifth of asking for pages that are there."""
+        found = bytearray(-(-length // mmap.PAGESIZE))
+        failed = _libc.mincore(self._address + start, length, ctypes.byref(ctypes.c_char.from_buffer(found)))
+        return not failed and found.find(0) < 0
 
 
 def allow_open_files(count: int) -> int:
@@ -199,11 +224,3 @@ def _open(path: Path) -> int:
         raise NotPermitted(f"{path}: {error.strerror}") from error
     except OSError as error:
         raise BadData(f"{path} cannot be opened: {error.strerror}") from error
-
-
-def _scratch(nbytes: int) -> memoryview:
-    """Memory of the calling thread, page-aligned."""
-    held: memoryview | None = getattr(_of_thread, "scratch", None)
-    if held is None or len(held) < nbytes:
-        held = _of_thread.scratch = memoryview(mmap.mmap(-1, nbytes))
-    return held[:nbytes]

@@ -9,13 +9,14 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maelio.chunktable import read_table
-from maelio.errors import BadData
+from maelio.errors import BadData, NotPermitted
 from maelio.loaders.shardfile import (
     PATIENCE,
     Patience,
@@ -63,6 +64,11 @@ class ShardFiles:
     def __getitem__(self, number: int) -> ShardFile:
         """Open as long as somebody holds it. Raises BadData, NotPermitted: it cannot be opened any more."""
         return self._open[number] or self._opened_now(number)
+
+    def ask(self, shard: int, offset: int, length: int) -> None:
+        """As of `ShardFile`; where a shard cannot be opened, whoever reads it is told so."""
+        with suppress(BadData, NotPermitted):
+            self[shard].ask(offset, length)
 
     def _opened_now(self, number: int) -> ShardFile:
         file = ShardFile(

@@ -1,21 +1,12 @@
-"""Rows of one stacked array, read from its shards straight into the caller's batch.
+"""Rows of one stacked array, read from its shards.
 
-    one row a chunk      every inner chunk is read or decoded to its place in the batch
-    many rows a chunk    every chunk that the batch touches is decoded once, then its rows are gathered
-
-Of a part of a row only the chunks that hold it are read; of a chunk without codec only the bytes. What is
-wanted twice in a batch, at another step of another sample or as another tensor, is read once.
+Of a part of a row only the chunks that hold it are read; of a chunk without codec only the bytes.
 
 No Zarr library and no Python object per value take part; an index lookup is arithmetic on the row number.
 """
 
-import mmap
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil, prod
 from typing import Any
 
 import numpy as np
@@ -23,32 +14,20 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from maelio.errors import BadData
-from maelio.ledger import Work
-from maelio.loaders.cache import BlockCache
+from maelio.loaders.ahead import Range
 from maelio.loaders.checks import Verify, is_checked
-from maelio.loaders.parts import Part, Piece, spans
+from maelio.loaders.parts import Part, Piece, extents, spans
+from maelio.loaders.reading import Reading
+from maelio.loaders.rows import Rows
+from maelio.loaders.scratch import Scratch
 from maelio.loaders.shardfile import PATIENCE, Patience, ShardFile, Stopped
 from maelio.loaders.shardfiles import OPEN_FILES, ShardFiles
 from maelio.loaders.stagedshards import Bring, StagedShards
-from maelio.store import StackedArray, Store
+from maelio.store import Store
 
 Array = NDArray[Any]
 
-_of_thread = threading.local()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Ask:
-    """Fill ``out[i]`` with a part of row ``rows[i]``, its windows beginning at ``corners[i]``.
-
-    Shape: rows (n,); out (n, *part.shape), C-contiguous, of the array's dtype; corners (n, window).
-    `finish` is called for the rows of `out` from `first` to `last` once they are filled, in the same thread.
-    """
-
-    rows: NDArray[np.int64]
-    out: Array
-    corners: NDArray[np.int64] | None = None
-    finish: Callable[[int, int], None] | None = None
+_scratch = Scratch()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,100 +43,6 @@ class Stored:
         """Raises BadData: these are not the bytes that were written."""
         if self.checksum is not None and (found := crc32c(content)) != self.checksum:
             raise BadData(f"checksum {found:08x}, wanted {self.checksum:08x}")
-
-
-class Rows:
-    """The reader of one array: what batches ask for, put together from blocks of `rows` rows.
-
-    Where a block comes from is `_fill`'s to know. Several threads may read at the same time.
-    """
-
-    def __init__(self, array: StackedArray, parts: Sequence[Part], rows: int, cached_blocks: int) -> None:
-        self.array = array
-        self.parts = parts
-        self.rows = rows
-        self._blocks = self._cache(cached_blocks) if rows > 1 else None
-
-    def read(
-        self,
-        asks: Sequence[Ask],
-        share: int = 0,
-        shares: int = 1,
-        stop: threading.Event | None = None,
-        epoch: int = 0,
-    ) -> Work:
-        """Do one of `shares` equal shares of what is asked of every part, and tell what it took.
-
-        Raises:
-            IndexError: a row lies outside the array.
-            BadData: a chunk cannot be read or decoded, or has not its checksum; names the shard, the chunk, its
-                rows and its byte.
-            Stopped: `stop` was set meanwhile.
-        """
-        reading = _Reading(threading.Event() if stop is None else stop, epoch)
-        for ask in asks:
-            outside = (ask.rows < 0) | (ask.rows >= self.array.samples)
-            if outside.any():
-                raise IndexError(
-                    f"row {ask.rows[outside][0]} of array {self.array.name!r}, which has {self.array.samples} rows"
-                )
-        if self._blocks is None:
-            self._read_rows(asks, share, shares, reading)
-        else:
-            self._gather(self._blocks, asks, share, shares, reading)
-        return reading.work()
-
-    def _read_rows(self, asks: Sequence[Ask], share: int, shares: int, reading: "_Reading") -> None:
-        """One row a chunk: every row that is asked for is read once."""
-        wanted = np.concatenate([ask.rows for ask in asks])
-        which = np.repeat(np.arange(len(asks)), [len(ask.rows) for ask in asks])
-        place = np.concatenate([np.arange(len(ask.rows)) for ask in asks])
-        rows, first, count = np.unique(wanted, return_index=True, return_counts=True)
-        by_row = np.argsort(wanted, kind="stable") if len(rows) < len(wanted) else first
-        ends = np.cumsum(count)
-        for number in range(len(rows) * share // shares, len(rows) * (share + 1) // shares):
-            takers, finishes = [], []
-            for taker in by_row[ends[number] - count[number] : ends[number]].tolist():
-                ask, part, position = asks[which[taker]], self.parts[which[taker]], int(place[taker])
-                takers.append((_pieces(part, ask, position), ask.out[position : position + 1]))
-                if ask.finish is not None:
-                    finishes.append((ask.finish, position))
-            self._fill(int(rows[number]), takers, reading)
-            reading.delivered_bytes += sum(out.nbytes for _, out in takers)
-            for finish, position in finishes:
-                with reading.transforming():
-                    finish(position, position + 1)
-
-    def _gather(
-        self, blocks: BlockCache, asks: Sequence[Ask], share: int, shares: int, reading: "_Reading"
-    ) -> None:
-        def decode(number: int, parts: list[Array]) -> None:
-            takers = [(part.pieces, block) for part, block in zip(self.parts, parts, strict=True)]
-            self._fill(number, takers, reading)
-
-        for number, (ask, part) in enumerate(zip(asks, self.parts, strict=True)):
-            first, last = (len(ask.rows) * n // shares for n in (share, share + 1))
-            out = ask.out[first:last]
-            blocks.gather(number, ask.rows[first:last], out, decode, _window(part, ask, first))
-            reading.delivered_bytes += out.nbytes
-            if ask.finish is not None:
-                with reading.transforming():
-                    ask.finish(first, last)
-
-    def _fill(
-        self, number: int, takers: Sequence[tuple[Sequence[Piece], Array]], reading: "_Reading"
-    ) -> None:
-        """Fill what every taker wants of the block `number`. Shape of each: (rows of a block, *held)."""
-        raise NotImplementedError
-
-    def _cache(self, slots: int) -> BlockCache:
-        return BlockCache(
-            slots,
-            blocks=ceil(self.array.samples / self.rows),
-            rows=self.rows,
-            shapes=[part.held for part in self.parts],
-            dtype=self.array.dtype,
-        )
 
 
 class Shards(Rows):
@@ -188,6 +73,7 @@ class Shards(Rows):
         parts = [Part.whole(array)] if parts is None else list(parts)
         super().__init__(array, parts, array.rows_per_chunk, cached_chunks)
         self._raw = self.array.codec.name == "none"
+        self._chunk_row = self.array.chunk_shape[1:]
         self._staged = None if bring is None else StagedShards(store, name, patience=patience, bring=bring)
         self._files = self._staged or ShardFiles(store, name, patience=patience, most=open_files)
         self._chunk_rows_per_file = self.array.rows_per_shard // self.array.rows_per_chunk
@@ -196,15 +82,29 @@ class Shards(Rows):
         checksums = self._files.checksums
         self._checksums = None if checksums is None else checksums.reshape(-1, of_row)
         self._verify = verify
+        alone = self._raw and self.rows == 1 and verify != "always"
+        self._extents = tuple(dict.fromkeys(extent for part in parts for extent in extents(part, alone)))
 
     def forget(self, shard: int) -> None:
         """Close a shard that was brought, once nobody reads it."""
         if self._staged is not None:
             self._staged.forget(shard)
 
-    def _fill(
-        self, number: int, takers: Sequence[tuple[Sequence[Piece], Array]], reading: "_Reading"
-    ) -> None:
+    def coming(self, rows: NDArray[np.int64]) -> list[Range]:
+        numbers = np.unique(rows // self.rows)
+        if self._blocks is not None:
+            numbers = self._blocks.lacking(numbers)
+        found = []
+        for number in numbers.tolist():
+            places = self._index[number].tolist()
+            for piece, begin, nbytes in self._extents:
+                offset, length = places[piece]
+                if offset >= 0:
+                    shard = number // self._chunk_rows_per_file
+                    found.append(Range(self._files.ask, shard, offset + begin, nbytes or length))
+        return found
+
+    def _fill(self, number: int, takers: Sequence[tuple[Sequence[Piece], Array]], reading: Reading) -> None:
         """Fill what every taker wants of the chunk row `number`. Shape of each: (rows of a chunk, *held)."""
         if reading.stop.is_set():
             raise Stopped
@@ -213,7 +113,7 @@ class Shards(Rows):
             for piece in pieces:
                 wanted.setdefault(piece.number, []).append((piece, out))
         file = self._file(number // self._chunk_rows_per_file, reading)
-        stored = (self.array.rows_stored(number), *self.array.chunk_shape[1:])
+        stored = (self.array.rows_stored(number), *self._chunk_row)
         for piece_number, takes in wanted.items():
             offset, length = self._index[number, piece_number].tolist()
             if offset < 0:
@@ -228,10 +128,10 @@ class Shards(Rows):
                     f"{file.path}, {self.array.chunk_name(number)}, at byte {offset}: {error}"
                 ) from error
 
-    def _file(self, shard: int, reading: "_Reading") -> ShardFile:
+    def _file(self, shard: int, reading: Reading) -> ShardFile:
         if self._staged is None:
             return self._files[shard]
-        with reading.fetching():
+        with reading.fetching:
             return self._staged.get(shard, reading.stop)
 
     def _checksum(self, number: int, piece: int, epoch: int) -> int | None:
@@ -247,7 +147,7 @@ class Shards(Rows):
         place: Stored,
         stored: tuple[int, ...],
         takes: Sequence[tuple[Piece, Array]],
-        reading: "_Reading",
+        reading: Reading,
     ) -> None:
         """Read the inner chunk of shape `stored` once, and hand each of `takes` what it wants of it."""
         chunk = next((view for view in _wholes(takes, stored)), None)
@@ -256,30 +156,30 @@ class Shards(Rows):
             if len(takes) == 1:
                 return
         elif self._raw and stored[0] == 1 and (place.checksum is None or self._verify == "sample"):
-            chunk = _scratch(stored, self.array.dtype)
+            chunk = _scratch.array(stored, self.array.dtype)
             self._load_spans(place, chunk, takes, reading)
         else:
-            chunk = _scratch(stored, self.array.dtype)
+            chunk = _scratch.array(stored, self.array.dtype)
             self._load(place, chunk, reading)
         for view, source in _views(takes, stored[0]):
             if view.ctypes.data != chunk.ctypes.data:
                 view[...] = chunk[(slice(None), *source)]
 
-    def _load(self, place: Stored, out: Array, reading: "_Reading") -> None:
+    def _load(self, place: Stored, out: Array, reading: Reading) -> None:
         """Fill `out`, C-contiguous, with one inner chunk."""
         reading.stored_bytes += place.length
         if self._raw:
             if place.length != out.nbytes:
                 raise BadData(f"holds {place.length} bytes, wanted {out.nbytes}")
             content = out.reshape(-1).view(np.uint8).data
-            with reading.fetching():
+            with reading.fetching:
                 place.file.read_into(place.offset, content, reading.stop)
-            with reading.decoding():
+            with reading.decoding:
                 place.check(content)
             return
-        with reading.fetching():
+        with reading.fetching:
             stored = place.file.fetch(place.offset, place.length, reading.stop)
-        with reading.decoding():
+        with reading.decoding:
             place.check(stored)
             self.array.codec.decode(stored, out)
 
@@ -288,13 +188,13 @@ class Shards(Rows):
         place: Stored,
         chunk: Array,
         takes: Sequence[tuple[Piece, Array]],
-        reading: "_Reading",
+        reading: Reading,
     ) -> None:
         """Fill of `chunk`, one row stored without codec, what is wanted."""
         if place.length != chunk.nbytes:
             raise BadData(f"holds {place.length} bytes, wanted {chunk.nbytes}")
         content, size = chunk.reshape(-1).view(np.uint8).data, chunk.dtype.itemsize
-        with reading.fetching():
+        with reading.fetching:
             for box in (box for piece, _ in takes for box in piece.boxes):
                 for begin, end in spans(box.source, chunk.shape[1:], size):
                     span = content[begin * size : end * size]
@@ -308,17 +208,6 @@ def scratch_bytes(parts: Iterable[Part]) -> int:
         (part.array.chunk_bytes for part in parts if part.drawn or not all(p.whole for p in part.pieces)),
         default=0,
     )
-
-
-def _pieces(part: Part, ask: Ask, position: int) -> tuple[Piece, ...]:
-    return part.pieces if ask.corners is None else part.pieces_at(ask.corners[position].tolist())
-
-
-def _window(part: Part, ask: Ask, first: int) -> Callable[[int], tuple[slice, ...]] | None:
-    if ask.corners is None:
-        return None
-    corners = ask.corners[first:]
-    return lambda position: part.window(corners[position].tolist())
 
 
 def _views(takes: Sequence[tuple[Piece, Array]], rows: int) -> Iterator[tuple[Array, tuple[slice, ...]]]:
@@ -335,58 +224,3 @@ def _wholes(takes: Sequence[tuple[Piece, Array]], stored: tuple[int, ...]) -> It
             view = out[(slice(0, stored[0]), *piece.boxes[0].target)]
             if view.shape == stored and view.flags.c_contiguous:
                 yield view
-
-
-def _scratch(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Memory of the calling thread, page-aligned, until it asks again."""
-    nbytes = prod(shape) * dtype.itemsize
-    held: mmap.mmap | None = getattr(_of_thread, "scratch", None)
-    if held is None or len(held) < nbytes:
-        held = _of_thread.scratch = mmap.mmap(-1, max(nbytes, 1))
-    return np.frombuffer(held, np.uint8, nbytes).view(dtype).reshape(shape)
-
-
-@dataclass(slots=True)
-class _Reading:
-    """One call: what it does, counted as it goes, and whether to go on."""
-
-    stop: threading.Event
-    epoch: int
-    fetch_ns: int = 0
-    decode_ns: int = 0
-    transform_ns: int = 0
-    stored_bytes: int = 0
-    delivered_bytes: int = 0
-
-    @contextmanager
-    def fetching(self) -> Iterator[None]:
-        start = time.perf_counter_ns()
-        yield
-        self.fetch_ns += time.perf_counter_ns() - start
-
-    @contextmanager
-    def decoding(self) -> Iterator[None]:
-        start = time.perf_counter_ns()
-        yield
-        self.decode_ns += time.perf_counter_ns() - start
-
-    @contextmanager
-    def transforming(self) -> Iterator[None]:
-        start = time.perf_counter_ns()
-        yield
-        self.transform_ns += time.perf_counter_ns() - start
-
-    def work(self) -> Work:
-        return Work(
-            fetch_s=self.fetch_ns / 1e9,
-            decode_s=self.decode_ns / 1e9,
-            transform_s=self.transform_ns / 1e9,
-            stored_bytes=self.stored_bytes,
-            delivered_bytes=self.delivered_bytes,
-        )
-
-
-def together(works: Iterable[Work]) -> Work:
-    """The sum, field by field."""
-    parts = list(works)
-    return Work(**{name: sum(getattr(part, name) for part in parts) for name in Work.model_fields})

@@ -11,16 +11,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from maelio.ledger import Work
+from maelio.ledger import Work, spent_on
+from maelio.loaders.ahead import Disk, Range
 from maelio.loaders.checks import Verify
 from maelio.loaders.device import Batch, Copies, Sent, pinned
 from maelio.loaders.inplace import open_rows
 from maelio.loaders.items import Item
 from maelio.loaders.needs import Needs, files_of, needs
 from maelio.loaders.parts import Part, corners
+from maelio.loaders.reading import together
 from maelio.loaders.ring import Ring
+from maelio.loaders.rows import Ask
 from maelio.loaders.shardfile import Patience
-from maelio.loaders.shards import Ask, Shards, together
+from maelio.loaders.shards import Shards
 from maelio.loaders.stage import Stage
 from maelio.loaders.staging import Staging
 from maelio.loaders.tiles import Tiling
@@ -80,6 +83,7 @@ class Source:
             )
             for name, of_array in parts.items()
         }
+        self.disk = Disk()
         self._first = first
         self._tiling = tiling
         self._finishes = finishes
@@ -94,6 +98,13 @@ class Source:
         """Which files batches of these samples need."""
         rows = [self._tiling.rows(samples) for samples in batches]
         return needs(self._files, self.items, rows, first=self._first)
+
+    def coming(self, samples: Numbers) -> list[Range]:
+        """The bytes that a batch of these samples takes."""
+        rows: dict[str, list[Numbers]] = {}
+        for item in self.items:
+            rows.setdefault(item.part.array.name, []).append(self._rows(item, samples))
+        return [each for name, of in rows.items() for each in self.shards[name].coming(np.concatenate(of))]
 
     def load(
         self, samples: Numbers, pool: ThreadPoolExecutor, stop: threading.Event, *, seed: int, epoch: int
@@ -116,8 +127,7 @@ class Source:
         self, item: Item, samples: Numbers, seed: int, epoch: int, arrays: dict[str, NDArray[Any]]
     ) -> Ask:
         """What to read for one tensor, and the memory that becomes it: put into `arrays`."""
-        steps = np.array(item.steps)
-        rows = (self._tiling.rows(samples)[:, None] + steps + self._first).ravel()
+        rows = self._rows(item, samples)
         shape = len(rows), *item.part.shape
         nbytes = len(samples) * item.sample_bytes
         out = self._rings[item.name].take()[:nbytes].view(item.part.array.dtype).reshape(shape)
@@ -131,9 +141,14 @@ class Source:
         if item.part.drawn:
             drawn = corners(samples, seed=seed, epoch=epoch, room=item.part.room)
             self._tiling.place(item.part, samples, drawn)
-            corner = drawn.repeat(len(steps), axis=0)
+            corner = drawn.repeat(len(item.steps), axis=0)
         finish = self._finishes.get(item.name)
         return Ask(rows, out, corner, None if finish is None else _of_rows(finish, out, mask))
+
+    def _rows(self, item: Item, samples: Numbers) -> Numbers:
+        """Of each sample the rows at all steps. Shape: (sample * step,)."""
+        rows: Numbers = self._tiling.rows(samples)[:, None] + np.array(item.steps) + self._first
+        return rows.ravel()
 
 
 class Loading:
@@ -166,8 +181,11 @@ class Loading:
     def result(self) -> tuple[Batch, Work]:
         """Wait for the batch, and let go of it: threads may hold this object a little longer."""
         work = together([share.result() for share in self.shares])
-        self.send()
-        batch = self._read() if self._sent is None else self._sent.arrive()
+        if self._copies is None:
+            return self._read(), work
+        with spent_on("h2d"):
+            self.send()
+            batch = self._read() if self._sent is None else self._sent.arrive()
         self._sent = None
         return batch, work
 

@@ -53,6 +53,11 @@ class StagedShards:
                         # another process had more need of its room, between the two calls
         return found
 
+    def ask(self, shard: int, offset: int, length: int) -> None:
+        """As of `ShardFile`, where the shard is open; what just came is in memory anyway."""
+        if (file := self._opened.get(shard)) is not None:
+            file.ask(offset, length)
+
     def forget(self, shard: int) -> None:
         """Whoever reads it goes on to do so; then it is closed."""
         self._opened.pop(shard, None)

@@ -23,6 +23,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from maelio.errors import BadRequest
 from maelio.ledger import Work, spent_on
+from maelio.loaders.ahead import READ_AHEAD, ReadAhead
 from maelio.loaders.budget import Buffers, plan_buffers
 from maelio.loaders.checks import Verify, choose_verify
 from maelio.loaders.device import Batch, device_of
@@ -31,8 +32,9 @@ from maelio.loaders.items import Crop, Item, Levels, check_steps, choose, roles_
 from maelio.loaders.needs import check_room, files_of, rows_per_shard
 from maelio.loaders.opening import opened
 from maelio.loaders.order import Cut, Place, Shuffle, Tail, epoch_order
+from maelio.loaders.reading import together
 from maelio.loaders.shardfile import Patience
-from maelio.loaders.shards import scratch_bytes, together
+from maelio.loaders.shards import scratch_bytes
 from maelio.loaders.source import Loading, Source
 from maelio.loaders.staging import Staging, check_disk, open_staged
 from maelio.loaders.tiles import Tiling, tiling_of
@@ -65,9 +67,11 @@ def stream(
     tail: Tail = "short",
     threads: int | None = None,
     memory: int | None = None,
+    read_ahead: int | None = None,
     retries: int = 3,
     verify: Verify | None = None,
     device: torch.device | str | None = None,
+    numbers: bool = False,
     stage: str | Path | None = None,
     stage_bytes: int | None = None,
     stage_keep: bool = True,
@@ -106,6 +110,8 @@ def stream(
         threads: that read and decode; those of the settings by default.
         memory: bytes that batches and decoded chunks may take; by default three batches and, where chunks
             hold many rows, the chunks of two shuffle windows. Batches that the caller keeps come on top.
+        read_ahead: bytes that are asked of the disk before the threads come to them, in the order of the epoch; 64 MiB
+            by default. They lie in the page cache of the system, and are no part of `memory`. 0: none are.
         retries: how often a read that fails is tried again, after 0.1 s, 0.2 s and so on.
         verify: compare chunks with their checksums before they are used: `always` all, which are then read whole;
             with `sample` one of 64 of those that are read whole, others in every epoch, each once in 64 epochs;
@@ -113,6 +119,7 @@ def stream(
         device: where batches are delivered. To CUDA they are copied from page-locked memory on a stream of
             their own, the next one while this one is computed with. Not in worker processes. (No machine of
             ours has CUDA: that part is tested where there is one, and has not been yet.)
+        numbers: a batch also has the numbers of its samples, int64, as "sample": 0 up to below `Stream.samples`.
         stage: a folder on a fast local disk, to which whole shards are copied ahead of need: by default none for
             a path, and `stage` in the cache of the settings for a URL. Processes share it. See `Stage`.
         stage_bytes: the most bytes of that folder; by default whatever the store has.
@@ -128,6 +135,10 @@ def stream(
     """
     if retries < 0:
         raise BadRequest(f"retries={retries}; wanted 0 or more")
+    if read_ahead is None:
+        read_ahead = READ_AHEAD
+    if read_ahead < 0:
+        raise BadRequest(f"read_ahead={read_ahead}; wanted bytes, 0 or more")
     staging = None
     found = open_staged(store, stage, limit=stage_bytes, keep=stage_keep, retries=retries)
     if found is not None:
@@ -191,9 +202,11 @@ def stream(
         tiling=tiling,
         threads=threads,
         buffers=buffers,
+        read_ahead=read_ahead,
         patience=Patience(retries),
         verify=choose_verify(store, (part.array.name for part in parts), verify),
         device=device_of(device),
+        numbers=numbers,
         staging=staging,
     )
 
@@ -236,9 +249,11 @@ class Stream(IterableDataset[Batch]):
         tiling: Tiling,
         threads: int,
         buffers: Buffers,
+        read_ahead: int,
         patience: Patience,
         verify: Verify,
         device: torch.device,
+        numbers: bool,
         staging: Staging | None = None,
     ) -> None:
         epoch_order(0, seed=seed, epoch=0, shuffle=shuffle)  # refuses what it does not know, here and now
@@ -254,9 +269,11 @@ class Stream(IterableDataset[Batch]):
         self.tiling = tiling
         self.threads = threads
         self.buffers = buffers
+        self.read_ahead = read_ahead
         self.patience = patience
         self.verify = verify
         self.device = device
+        self.numbers = numbers
         self.staging = staging
         self._at = self._next = Position(epoch=0, samples=0)
         self._work = Work()
@@ -266,6 +283,11 @@ class Stream(IterableDataset[Batch]):
     def samples(self) -> int:
         """Samples of an epoch, over all ranks: rows for which all steps of the window exist, or their tiles."""
         return self.cut.samples
+
+    @property
+    def epoch(self) -> int:
+        """That of the batch delivered last; before its first and after its last one, that which begins."""
+        return self._at.epoch
 
     @property
     def variables(self) -> dict[str, tuple[str, ...]]:
@@ -363,8 +385,9 @@ class Stream(IterableDataset[Batch]):
         number_of, workers = (0, 1) if (worker := _worker()) is None else worker
         # A DataLoader takes batches of its workers in turn, so their order stays
         mine = range(0 if start.worker else number_of, len(cut), workers)
-        numbers = iter(mine)
         source, stop = self._opened(), threading.Event()
+        ahead = ReadAhead(source.coming, self.read_ahead, source.disk, stop)
+        coming = ahead.before((number, order[cut.mine(number)]) for number in mine)
         loading: deque[tuple[int, Loading]] = deque()
         pool = ThreadPoolExecutor(self.threads, thread_name_prefix=_THREAD)
         staged = None
@@ -375,11 +398,13 @@ class Stream(IterableDataset[Batch]):
                     source.needs([*batches, *self._after(start.epoch, number_of, workers)]), len(batches)
                 )
             while True:
-                while len(loading) < self.buffers.batches - 1 and (number := next(numbers, None)) is not None:
-                    samples = order[cut.mine(number)]
+                while len(loading) < self.buffers.batches - 1 and (batch := next(coming, None)) is not None:
+                    number, samples = batch
                     loading.append(
                         (number, source.load(samples, pool, stop, seed=self.seed, epoch=start.epoch))
                     )
+                    if self.numbers:
+                        loading[-1][1].arrays["sample"] = samples.copy()
                     if cut.tail == "pad":
                         loading[-1][1].arrays["valid"] = cut.valid(number)
                 if not loading:
@@ -392,6 +417,7 @@ class Stream(IterableDataset[Batch]):
             # Garbage collection may close this in a thread of a pool, which must not wait for its like
             inside = threading.current_thread().name.startswith(_THREAD)
             pool.shutdown(wait=not inside, cancel_futures=True)
+            ahead.close(wait=not inside)
         self._at = self._next
 
     def _order(self, epoch: int) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """A fast, proven data path for weather and climate machine learning.
 
 `convert` restructures NetCDF into a store, `stream` feeds the store to torch, or `in_place` what was not
-converted, `measure` says where the time of a training loop went. Each is imported when first used, so that `import maelio` costs nothing.
+converted, `measure` says where the time of a training loop went, `load_dataset` is CliMetLab's. Each is imported when first used, so that `import maelio` costs nothing.
 """
 
 from importlib import import_module
@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from maelio.ledger import measure
     from maelio.loaders.stream import stream
     from maelio.loaders.tiles import Tiles
+    from maelio.plugins.names import load_dataset
 
 __version__ = "0.1.0"
-__all__ = ["Tiles", "__version__", "convert", "in_place", "measure", "stream"]
+__all__ = ["Tiles", "__version__", "convert", "in_place", "load_dataset", "measure", "stream"]
 
 _HOMES = {
     "Tiles": "maelio.loaders.tiles",
     "convert": "maelio.converters.convert",
     "in_place": "maelio.converters.inplace",
+    "load_dataset": "maelio.plugins.names",
     "measure": "maelio.ledger",
     "stream": "maelio.loaders.stream",
 }

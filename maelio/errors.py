@@ -9,6 +9,7 @@
     ├── BadData                 exit 6   mend the data: damaged, cut short, or not what it claims
     │   └── Inconsistent        exit 6   files that do not make one dataset
     ├── Missing                 exit 5   an optional part is not installed (also an ImportError)
+    ├── Regression              exit 8   a run is slower than the one it is compared with, or worse than its recipe wants
     └── InvalidMeasurement      exit 9   what was timed is not what was meant to be: no number is given
 
 A message is one line that names the file, the variable, the value found and the value wanted.
@@ -57,6 +58,10 @@ class BadData(MaelioError):
 
 class Inconsistent(BadData):
     pass
+
+
+class Regression(MaelioError):
+    exit_code = 8
 
 
 class InvalidMeasurement(MaelioError):

@@ -5,8 +5,10 @@ Every function releases the GIL where the work is, so threads decode side by sid
 
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal
 
 import deflate
@@ -26,6 +28,7 @@ Stored = bytes | bytearray | memoryview
 _CHECKSUMS = ("fletcher32", "crc32c")
 _CHECKSUM_BYTES = 4
 _LZ4_HEADER = struct.Struct("<I")  # bytes decoded, as numcodecs puts it before a block of LZ4
+_UNSHUFFLED_AT_ONCE = 2**18  # bytes: they stay in a core's cache with the copies that are made on the way
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +48,47 @@ class Packed:
     def decode(self, out: NDArray[Any]) -> None:
         """Fill `out`, C-contiguous. Raises BadData: the file ends before, or it is not a chunk of that size."""
         into = out.reshape(-1).view(np.uint8)
-        try:
+        with self._named():
             if self.filters:
                 undo(self.filters, pread(self.fd, self.size, self.offset), into, self.itemsize)
             else:
                 if self.size != into.nbytes:
                     raise BadData(f"it holds {self.size} bytes, wanted {into.nbytes}")
                 _read_into(self.fd, into, self.offset)
+
+    def parts(self, shape: Sequence[int], dtype: np.dtype[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
+        """The same values of `shape`, as parts along the first axis that lie in the cache: first index, and values.
+
+        A part is overwritten by the next one. Where bytes were not shuffled last, there is one part. Raises BadData.
+        """
+        row = prod(shape[1:]) * dtype.itemsize
+        rows = max(1, _UNSHUFFLED_AT_ONCE // max(row, 1))
+        if self.filters[:1] != ("shuffle",) or self.itemsize == 1 or rows >= shape[0]:
+            chunk = np.empty(shape, dtype)
+            self.decode(chunk)
+            yield 0, chunk
+            return
+        with self._named():
+            stored = pread(self.fd, self.size, self.offset)
+            shuffled = _undone(self.filters, 1, stored, shape[0] * row, self.itemsize)
+            del stored
+            if len(shuffled) != shape[0] * row:
+                raise BadData(f"it holds {len(shuffled)} bytes, wanted {shape[0] * row}")
+        part = np.empty((rows, *shape[1:]), dtype)
+        for first in range(0, shape[0], rows):
+            values = part[: shape[0] - first]
+            _unshuffle_some(
+                shuffled,
+                self.itemsize,
+                first * row // self.itemsize,
+                values.reshape(-1).view(np.uint8),
+            )
+            yield first, values
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
         except BadData as error:
             raise BadData(f"chunk {self.name}: {error}") from error
 
@@ -61,21 +98,31 @@ def undo(filters: Sequence[Filter], stored: Stored, out: NDArray[np.uint8], item
 
     Raises BadData: that is not what they make of so many bytes.
     """
+    left = _undone(filters, 1, stored, out.nbytes, itemsize)
+    if filters and filters[0] not in _CHECKSUMS:
+        with _told(filters[0]):
+            _unpack_into(out, filters[0], left, itemsize)
+    else:
+        _fill(out, _undone(filters[:1], 0, left, out.nbytes, itemsize))
+
+
+def _undone(filters: Sequence[Filter], first: int, stored: Stored, nbytes: int, itemsize: int) -> memoryview:
+    """What is left of `stored` when the filters from number `first` on are undone; `nbytes` are those of the values."""
     left = memoryview(stored)
-    for place in reversed(range(len(filters))):
+    for place in reversed(range(first, len(filters))):
         name = filters[place]
-        size = out.nbytes + _CHECKSUM_BYTES * sum(other in _CHECKSUMS for other in filters[:place])
-        try:
-            if name in _CHECKSUMS:
-                left = _checked(name, left)
-            elif place:
-                left = _unpack(name, left, size, itemsize)
-            else:
-                _unpack_into(out, name, left, itemsize)
-                return
-        except (deflate.DeflateError, RuntimeError, ValueError, MemoryError, struct.error, BadData) as error:
-            raise BadData(f"it does not decompress ({name}): {error}") from error
-    _fill(out, left)
+        size = nbytes + _CHECKSUM_BYTES * sum(other in _CHECKSUMS for other in filters[:place])
+        with _told(name):
+            left = _checked(name, left) if name in _CHECKSUMS else _unpack(name, left, size, itemsize)
+    return left
+
+
+@contextmanager
+def _told(name: Filter) -> Iterator[None]:
+    try:
+        yield
+    except (deflate.DeflateError, RuntimeError, ValueError, MemoryError, struct.error, BadData) as error:
+        raise BadData(f"it does not decompress ({name}): {error}") from error
 
 
 def copies(filters: Sequence[Filter]) -> int:
@@ -152,8 +199,8 @@ def _zstd_size(stored: memoryview) -> int | None:
 def unshuffle(shuffled: Stored, itemsize: int, out: NDArray[np.uint8]) -> None:
     """Undo HDF5's byte shuffle: all first bytes, then all second bytes, ... become items in `out`.
 
-    Blosc has the fastest unshuffle at hand, so the bytes are given to it as the body of an uncompressed
-    frame whose header says "shuffled". Source: Blosc 1 chunk format (README_CHUNK_FORMAT).
+    Blosc has the fastest unshuffle at hand, so the bytes are given to it as the bodies of uncompressed
+    frames whose header says "shuffled". Source: Blosc 1 chunk format (README_CHUNK_FORMAT).
 
     Raises ValueError: `out` has another size, or no whole items.
     """
@@ -165,6 +212,16 @@ def unshuffle(shuffled: Stored, itemsize: int, out: NDArray[np.uint8]) -> None:
         return
     if size % itemsize:
         raise ValueError(f"{size} shuffled bytes are no whole items of {itemsize} bytes")
+    at_once = max(1, _UNSHUFFLED_AT_ONCE // itemsize)
+    for first in range(0, size // itemsize, at_once):
+        some = out[first * itemsize : (first + at_once) * itemsize]
+        _unshuffle_some(memoryview(shuffled), itemsize, first, some)
+
+
+def _unshuffle_some(shuffled: memoryview, itemsize: int, first: int, out: NDArray[np.uint8]) -> None:
+    """Fill `out` with whole items, from number `first` on."""
+    size, items = out.nbytes, len(shuffled) // itemsize
+    last = first + size // itemsize
     version, lz_version, do_shuffle_no_split = 2, 1, 0x11
     frame = b"".join((
         bytes((version, lz_version, do_shuffle_no_split, itemsize)),
@@ -173,7 +230,7 @@ def unshuffle(shuffled: Stored, itemsize: int, out: NDArray[np.uint8]) -> None:
         (size + 24).to_bytes(4, "little"),  # of the frame
         (20).to_bytes(4, "little"),  # the block starts behind this table,
         size.to_bytes(4, "little"),  # and is stored, since it is as long as the data
-        shuffled,
+        *(shuffled[byte * items + first : byte * items + last] for byte in range(itemsize)),
     ))  # fmt: skip
     blosc.decompress(frame, out)
 

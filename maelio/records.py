@@ -1,14 +1,14 @@
 """The run record: what ran, on what, how long, how well. A file first; databases read it later."""
 
 import secrets
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from maelio.environment import Environment
+from maelio.environment import Environment, environment
 from maelio.errors import BadData, NotFound
 from maelio.files import write_atomically
 from maelio.ledger import Times
@@ -52,6 +52,32 @@ def new_run(name: str, now: datetime | None = None) -> str:
     """An id that sorts by time and is unique: `20261123T120000Z-name-1f2e3d`."""
     stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
     return f"{stamp}-{name}-{secrets.token_hex(3)}"
+
+
+def record_of(
+    name: str,
+    arms: Mapping[str, Sequence[Times]],
+    *,
+    parameters: Mapping[str, JsonValue] | None = None,
+    inputs: Sequence[Reference] = (),
+) -> RunRecord:
+    """The record of measured epochs of anybody's training, by arm: `record_of("mine", {"train": [ledger.times]})`.
+
+    Of the `parameters`, reports know `dataset`, and `threads`, those of the loader.
+    """
+    now = datetime.now(UTC)
+    wall_s = sum(times.wall_s for epochs in arms.values() for times in epochs)
+    return RunRecord(
+        run=new_run(name, now),
+        name=name,
+        started=now - timedelta(seconds=wall_s),
+        wall_s=wall_s,
+        environment=environment(),
+        parameters=dict(parameters or {}),
+        inputs=tuple(inputs),
+        metrics={},
+        arms={arm: tuple(epochs) for arm, epochs in arms.items()},
+    )
 
 
 def write_record(record: RunRecord, runs: Path) -> Path:

@@ -49,18 +49,37 @@ def failure(url: str, error: BaseException, part: str = "") -> MaelioError:
     `part`: of what is behind the URL.
     """
     name = f"{public(url)}{part and f': {part}'}"
-    causes = list(_causes(error))
+    causes = [*_causes(error)]
     root = causes[-1]
-    status = getattr(root, "status", None)
-    if status in (401, 403) or isinstance(root, PermissionError):
-        return NotPermitted(f"{name} may not be read{f': status {status}' if status else ''}")
-    if status in (404, 410) or isinstance(root, FileNotFoundError):
+    status = status_of(error)
+    if status is not None:
+        return answered(name, status)
+    if isinstance(root, PermissionError):
+        return NotPermitted(f"{name} may not be read")
+    if isinstance(root, FileNotFoundError):
         return NotFound(f"{name}: no such file")
-    if isinstance(status, int):
-        return MaelioError(f"{name}: the server answers with status {status}")
     told = next(each for each in causes if not isinstance(each, FileNotFoundError))  # which HTTP says of all
-    text = getattr(told, "strerror", None) or str(told).partition("\n")[0] or type(told).__name__
-    return MaelioError(f"{name} cannot be fetched: {text}")
+    return MaelioError(f"{name} cannot be fetched: {said(told)}")
+
+
+def answered(name: str, status: int) -> MaelioError:
+    """What a server means by a status that is no success. Source: RFC 9110, section 15."""
+    if status in (401, 403):
+        return NotPermitted(f"{name} may not be read: status {status}")
+    if status in (404, 410):
+        return NotFound(f"{name}: no such file, status {status}")
+    return MaelioError(f"{name}: the server answers with status {status}")
+
+
+def status_of(error: BaseException) -> int | None:
+    """The status with which a server answered, where that is behind an error."""
+    status = getattr([*_causes(error)][-1], "status", None)
+    return status if isinstance(status, int) else None
+
+
+def said(error: BaseException) -> str:
+    """The first line of an error, or what kind it is where it says nothing."""
+    return str(getattr(error, "strerror", None) or error).partition("\n")[0] or type(error).__name__
 
 
 def _causes(error: BaseException | None) -> Iterable[BaseException]:

@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     two that takes them. A cache holds at most `cache_limit` bytes and leaves `cache_spare` of its disk free. With
     `offline` nothing is fetched. A fetch has so many `connections` at once, bears `silence_s` without a byte on one of
     them, and a failing server for `patience_s` after the last byte.
+
+    With `climetlab`, what CliMetLab itself downloads goes that way too.
+    With `synthetic` datasets are stand-ins that are written here, of `synthetic_scale` times the sizes of the originals.
     """
 
     model_config = SettingsConfigDict(env_prefix="MAELIO_", frozen=True, extra="forbid")
@@ -53,9 +56,12 @@ class Settings(BaseSettings):
     cache_limit: Size | None = None
     cache_spare: Size = 2**30
     offline: bool = False
-    connections: int = Field(default=8, ge=1)
+    connections: int = Field(default=16, ge=1)
     patience_s: float = Field(default=300, ge=0)
     silence_s: float = Field(default=60, gt=0)
+    climetlab: bool = False
+    synthetic: bool = False
+    synthetic_scale: float = Field(default=0.01, gt=0)
     threads: int = Field(default_factory=lambda: len(os.sched_getaffinity(0)), ge=1)
     power_command: str | None = None
 

@@ -3,8 +3,6 @@
 from importlib import import_module
 from pathlib import Path
 
-import climetlab
-
 from maelio.errors import BadRequest, Missing
 from maelio.plugins.base import Dataset
 
@@ -38,7 +36,10 @@ class HadGEM(Dataset):
         if scenario not in SCENARIOS:
             raise BadRequest(f"dataset {self.name!r}: scenario {scenario!r}, wanted one of {SCENARIOS}")
         super().__init__(scenario=scenario)
-        self.source = climetlab.load_source("file", str(sample_data() / f"{scenario}_north_america.nc"))
+        self._file = sample_data() / f"{scenario}_north_america.nc"
+
+    def urls(self) -> tuple[str, ...]:
+        return (self._file.absolute().as_uri(),)
 
 
 def sample_data() -> Path:

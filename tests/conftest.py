@@ -8,6 +8,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test is about how fast an example is; where CI runs, the examples of today are those of tomorrow
+settings.register_profile(
+    "maelio", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
+)
+settings.load_profile("maelio")
 
 ROOT = Path(__file__).parents[1]
 _INSTALL = {

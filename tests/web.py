@@ -24,10 +24,12 @@ class Web(ThreadingHTTPServer):
     A body is sent in blocks of 64 KiB with `pause_s` between them; the next `cut` bodies break off after one byte.
     The next answers are `failures`: a status, and headers. `ranges`: `yes`, `no` (it answers with the whole file), `stale`
     (it does not heed If-Range) or `wrong` (it gives another range than it was asked for). `tagged`: it sends an ETag; `told`: how long a file is.
+    Ranges that begin at `held_from` or later wait until `reset`.
     """
 
     def __init__(self, folder: Path, handler: type["Handler"]) -> None:
         super().__init__(("127.0.0.1", 0), partial(handler, directory=str(folder)))
+        self._reset = threading.Event()
         self.reset()
 
     def reset(self) -> None:
@@ -40,6 +42,14 @@ class Web(ThreadingHTTPServer):
         self.ranges: Literal["yes", "no", "stale", "wrong"] = "yes"
         self.tagged = True
         self.told = True
+        self.held_from: int | None = None
+        self._reset.set()
+        self._reset = threading.Event()
+
+    def hold(self, start: int) -> None:
+        """Answer no range that begins at `start` or later before the next `reset`."""
+        if self.held_from is not None and start >= self.held_from:
+            self._reset.wait()
 
     @property
     def url(self) -> str:
@@ -85,6 +95,7 @@ class Handler(SimpleHTTPRequestHandler):
         return f'"{path.stat().st_mtime_ns:x}"' if self.server.tagged and path.is_file() else None
 
     def _send_range(self, path: Path, start: int, stop: int) -> Any:
+        self.server.hold(start)
         size = path.stat().st_size
         if start >= size:
             self._fail(416, {"Content-Range": f"bytes */{size}"})
@@ -97,6 +108,8 @@ class Handler(SimpleHTTPRequestHandler):
         self.send_response(206)
         self.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{size}")
         self.send_header("Content-Length", str(len(part)))
+        if self.server.tagged and "If-Range" not in self.headers:  # who sends that knows it
+            self.send_header("Last-Modified", self.date_time_string(int(path.stat().st_mtime)))
         self.end_headers()
         return io.BytesIO(part)
 

@@ -99,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--environments", type=Path, default=ENVIRONMENTS, help="what `make peers` made")
     given = parser.parse_args(argv)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of all arms: none computes, and BLAS's threads spin
     task = TASKS[given.set](given.size)
     wanted = given.arm or list(task.arms)
     if unknown := [name for name in wanted if name not in task.arms]:

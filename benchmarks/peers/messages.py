@@ -1,6 +1,8 @@
 """Fields on pressure levels as GRIB edition 2, one message each, of 16 bits a value."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,28 +50,40 @@ class Messages:
                         file.write(self._encoded(step, name, level, values.ravel()))
 
     def _encoded(self, step: int, name: str, level: int, values: NDArray[np.float64]) -> Any:
-        handle = eccodes.codes_grib_new_from_samples("GRIB2")
         keys = {
-            "Ni": self.longitudes,
-            "Nj": self.latitudes,
-            "latitudeOfFirstGridPointInDegrees": 90,
-            "latitudeOfLastGridPointInDegrees": -90,
-            "longitudeOfFirstGridPointInDegrees": 0,
-            "longitudeOfLastGridPointInDegrees": 360 - 360 / self.longitudes,
-            "iDirectionIncrementInDegrees": 360 / self.longitudes,
-            "jDirectionIncrementInDegrees": 180 / (self.latitudes - 1),
-            "dataDate": 20200101 + step // 4,
-            "dataTime": step % 4 * 600,
+            **keys_of(step, self.latitudes, self.longitudes),
             "shortName": name,
             "typeOfLevel": "isobaricInhPa",
             "level": level,
-            "bitsPerValue": 16,
             "packingType": self.packing,
         }
-        try:
-            for key, value in keys.items():
-                eccodes.codes_set(handle, key, value)
-            eccodes.codes_set_values(handle, values)
-            return eccodes.codes_get_message(handle)
-        finally:
-            eccodes.codes_release(handle)
+        return encoded(keys, values)
+
+
+def keys_of(step: int, latitudes: int, longitudes: int) -> dict[str, object]:
+    """Of a field on the globe, at six-hourly `step`, of 16 bits a value."""
+    return {
+        "Ni": longitudes,
+        "Nj": latitudes,
+        "latitudeOfFirstGridPointInDegrees": 90,
+        "latitudeOfLastGridPointInDegrees": -90,
+        "longitudeOfFirstGridPointInDegrees": 0,
+        "longitudeOfLastGridPointInDegrees": 360 - 360 / longitudes,
+        "iDirectionIncrementInDegrees": 360 / longitudes,
+        "jDirectionIncrementInDegrees": 180 / (latitudes - 1),
+        "dataDate": int((date(2020, 1, 1) + timedelta(days=step // 4)).strftime("%Y%m%d")),
+        "dataTime": step % 4 * 600,
+        "bitsPerValue": 16,
+    }
+
+
+def encoded(keys: Mapping[str, object], values: NDArray[np.float64]) -> Any:
+    """One message of GRIB edition 2; keys are set in their order."""
+    handle = eccodes.codes_grib_new_from_samples("GRIB2")
+    try:
+        for key, value in keys.items():
+            eccodes.codes_set(handle, key, value)
+        eccodes.codes_set_values(handle, values)
+        return eccodes.codes_get_message(handle)
+    finally:
+        eccodes.codes_release(handle)

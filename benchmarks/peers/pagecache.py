@@ -37,14 +37,28 @@ def evict(paths: Iterable[Path]) -> float:
 
     It keeps those that some process has mapped. Source: posix_fadvise(2), mincore(2).
     """
-    pages = left = 0
+    paths = list(paths)
     for path in paths:
         with open(path, "rb") as file:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return resident(paths)
+
+
+def resident(paths: Iterable[Path]) -> float:
+    """The share of the pages of files that is in memory. Source: mincore(2)."""
+    pages = held = 0
+    for path in paths:
+        with open(path, "rb") as file:
             found = _resident(file.fileno())
-        pages, left = pages + len(found), left + int(np.count_nonzero(found & 1))
-    return left / max(pages, 1)
+        pages, held = pages + len(found), held + int(np.count_nonzero(found & 1))
+    return held / max(pages, 1)
+
+
+def expect_resident(name: str, share: float) -> None:
+    """Raises InvalidMeasurement: files were not all in memory."""
+    if share < 1 - RESIDENT:
+        raise InvalidMeasurement(f"{name}: {share:.1%} of its files are in memory, wanted {1 - RESIDENT:.0%}")
 
 
 def expect_warm(name: str, device_bytes: int, read_bytes: float) -> None:

@@ -15,7 +15,7 @@ Stored = Literal["none", "lz4"]
 Kind = Literal["limit", "maelio", "peer"]
 _READERS = Path(__file__).parent / "readers"
 ROWS = "rows.f4"  # all values, sample by sample
-_COLD_THREADS = 8  # reads in flight, of the limit and of maelio
+_COLD_THREADS = 8  # reads in flight, of the limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,14 +232,8 @@ SETS: Mapping[str, Callable[[Size], Set]] = {"fields": fields_set, "columns": co
 
 
 def cold(task: Set) -> Set:
-    """The arms that have something to read from a disk, maelio's with as many reads in flight as the limit's."""
-    readers = {
-        name: replace(reader, arguments={**reader.arguments, "threads": _COLD_THREADS})
-        if reader.kind == "maelio"
-        else reader
-        for name, reader in task.readers.items()
-        if reader.cold
-    }
+    """The arms that have something to read from a disk."""
+    readers = {name: reader for name, reader in task.readers.items() if reader.cold}
     raw, lz4 = "maelio, uncompressed", "maelio, lz4"
     goals = (
         Goal(raw, 0.95, "the buffered disk limit", ("disk limit, buffered",)),

@@ -155,7 +155,7 @@ class Download:
         assert known is not None
         assert known.bytes is not None
         with self.crew.gate, self.remote.get(bounds(part, known.bytes), known) as body:
-            if body.whole or body.revision != known:
+            if body.whole or not known.may_be(body.revision):
                 raise Changed(f"{self.remote.url} is not what it was, or is not given in parts")
             self.partial.write(part, self._watched(body))
 

@@ -63,6 +63,18 @@ def _changed_ns(path: Path) -> int | None:
     return path.stat().st_mtime_ns if path.exists() else None
 
 
+@dataclass(frozen=True, slots=True)
+class File:
+    """Where the file behind a URL is. `ref`: what was noted when it was fetched; None of a file of this machine.
+
+    `fixed`: it is not ours to ask for again, a mirror's or one of this machine.
+    """
+
+    path: Path
+    ref: Ref | None = None
+    fixed: bool = True
+
+
 @dataclass(frozen=True)
 class Cache:
     """Tiers in the order in which they are looked at; those that are not `fixed` are written to, in that order."""
@@ -70,7 +82,7 @@ class Cache:
     tiers: tuple[Tier, ...]
     budget: Budget
     offline: bool = False
-    connections: int = 8
+    connections: int = 16
     patience_s: float = 300.0
     silence_s: float = 60.0
 
@@ -93,14 +105,15 @@ class Cache:
 
     def fetch(self, urls: Sequence[str], *, lease: Lease | None = None, refresh: bool = False) -> list[Path]:
         """As `fetch` above. With `refresh`, servers are asked whether they still have the same, and what changed is fetched."""
+        return [file.path for file in self.files(urls, lease=lease, refresh=refresh)]
+
+    def files(self, urls: Sequence[str], *, lease: Lease | None = None, refresh: bool = False) -> list[File]:
+        """As `fetch`, with what servers said about them. What mirrors have is not refreshed."""
         lease = _kept if lease is None else lease
         wanted = {key_of(url): url for url in urls}
-        found = {key: path for key, url in wanted.items() if (path := self._here(key, url, lease))}
-        missing = {
-            key: url
-            for key, url in wanted.items()
-            if key not in found or (refresh and not self.offline and _local(url) is None)
-        }
+        found = {key: file for key, url in wanted.items() if (file := self.here(url, lease))}
+        again = {key for key, file in found.items() if refresh and not (self.offline or file.fixed)}
+        missing = {key: url for key, url in wanted.items() if key not in found or key in again}
         if missing and self.offline:
             raise self._offline([*missing.values()])
         if missing:
@@ -110,15 +123,16 @@ class Cache:
     def missing(self, urls: Iterable[str]) -> list[str]:
         """Those that are in no cache, in order."""
         with Lease() as lease:
-            return [url for url in urls if self._here(key_of(url), url, lease) is None]
+            return [url for url in urls if self.here(url, lease) is None]
 
-    def _here(self, key: str, url: str, lease: Lease) -> Path | None:
-        local = _local(url)
+    def here(self, url: str, lease: Lease) -> File | None:
+        """The file, if one of the caches has it. Raises NotFound: it is one of this machine, and is not there."""
+        local, key = _local(url), key_of(url)
         if local is not None:
             if not local.exists():
                 raise NotFound(f"{local}: no such file")
-            return local
-        return next((path for tier in self.tiers if (path := take(tier, key, lease))), None)
+            return File(local)
+        return next((file for tier in self.tiers if (file := take(tier, key, lease))), None)
 
     def _offline(self, urls: list[str]) -> Offline:
         shown = [public(url) for url in urls]
@@ -135,7 +149,7 @@ class Cache:
             tuple(shown),
         )
 
-    def _fetch(self, urls: dict[str, str], lease: Lease, refresh: bool) -> dict[str, Path]:
+    def _fetch(self, urls: dict[str, str], lease: Lease, refresh: bool) -> dict[str, File]:
         """Several files at once; the first failure ends all, and what came of them stays for the next attempt."""
         with self.fetcher(lease, refresh=refresh) as fetcher:
             return fetcher.all({key: partial(fetcher.fetch, key, url) for key, url in urls.items()})
@@ -171,7 +185,7 @@ class Fetcher:
                 raise
         return {key: future.result() for key, future in futures.items()}
 
-    def fetch(self, key: str, url: str) -> Path:
+    def fetch(self, key: str, url: str) -> File:
         """Into the first tier that takes it. Raises NotPermitted, MaelioError: none does, and why."""
         refusals: list[OSError] = []
         for tier in self.cache.tiers:
@@ -191,14 +205,14 @@ class Fetcher:
         reasons = "; ".join(f"{error.filename}: {error.strerror}" for error in refusals)
         raise kind(f"{public(url)} cannot be kept: {reasons}")
 
-    def _fetch_into(self, tier: Tier, key: str, url: str) -> Path:
+    def _fetch_into(self, tier: Tier, key: str, url: str) -> File:
         if tier is self.cache.own:
             tier.folder.mkdir(parents=True, exist_ok=True)
         tier.prepare()
         with awaited(tier.lock(key), tier.modes[0], partial(self._wait, url)):
-            path = take(tier, key, self.lease)  # somebody may have fetched it in the meantime
-            if path and not (self.refresh and self._changed(tier, key, url)):
-                return path
+            file = take(tier, key, self.lease)  # somebody may have fetched it in the meantime
+            if file and not (self.refresh and self._changed(file, url)):
+                return file
             self._download(tier, key, url)
             return self._taken(tier, key)
 
@@ -219,23 +233,23 @@ class Fetcher:
         if _TOLD_AFTER_S <= seconds < _TOLD_AFTER_S + 0.25:
             log.warning("another process is fetching %s: waiting for it", public(url))
 
-    def _taken(self, tier: Tier, key: str) -> Path:
-        path = take(tier, key, self.lease)
-        if path is None:
+    def _taken(self, tier: Tier, key: str) -> File:
+        file = take(tier, key, self.lease)
+        if file is None:
             raise MaelioError(f"{tier.folder}: {key} was removed the moment it came")
-        return path
+        return file
 
     def _remote(self, url: str) -> Remote:
         if urlsplit(url).scheme in ("http", "https") and "::" not in url:
             return Web(url, self.web, self.cache.silence_s)
         return Other(url)
 
-    def _changed(self, tier: Tier, key: str, url: str) -> bool:
-        """Whether the server has something else than the tier; no, with a warning, where it does not answer."""
-        ref, remote = tier.read_ref(key), self._remote(url)
+    def _changed(self, file: File, url: str) -> bool:
+        """Whether the server has something else; no, with a warning, where it does not answer."""
+        remote = self._remote(url)
         try:
             with self.crew.gate, remote.get((0, 1), None) as body:
-                return ref is None or body.revision != ref.revision
+                return file.ref is None or body.revision != file.ref.revision
         except Changed:  # no byte of it can be asked for
             return True
         except Transient as failure:
@@ -275,7 +289,7 @@ def publish(
     part.remove()
 
 
-def take(tier: Tier, key: str, lease: Lease) -> Path | None:
+def take(tier: Tier, key: str, lease: Lease) -> File | None:
     """The object of a URL, leased where the tier may be written; None where it has none, or may not even be read."""
     try:
         if tier.fixed or not tier.ref(key).exists():
@@ -294,7 +308,7 @@ def take(tier: Tier, key: str, lease: Lease) -> Path | None:
         return None
 
 
-def _leased(tier: Tier, key: str, lease: Lease | None) -> Path | None:
+def _leased(tier: Tier, key: str, lease: Lease | None) -> File | None:
     ref = tier.find(key)
     if ref is None:
         return None
@@ -302,7 +316,7 @@ def _leased(tier: Tier, key: str, lease: Lease | None) -> Path | None:
         lease.hold(tier, ref.name)
     if not tier.fixed:
         tier.used(key)
-    return tier.object(ref.name)
+    return File(tier.object(ref.name), ref, tier.fixed)
 
 
 def _local(url: str) -> Path | None:

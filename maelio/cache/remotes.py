@@ -4,19 +4,21 @@ Both answer in the same words, and fail in the same two ways: an error of `maeli
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
+import aiohttp
 import requests
 import urllib3
-from fsspec.core import url_to_fs
 from requests.adapters import HTTPAdapter
 
 from maelio.cache.patience import Transient, retry_after_s
 from maelio.cache.tier import Revision
-from maelio.errors import BadRequest, MaelioError, Missing, NotFound, NotPermitted
+from maelio.errors import BadRequest, MaelioError
+from maelio.remote import answered, failure, file_system, said, status_of
 from maelio.urls import public
 
 CONNECT_S = 10.0
@@ -24,6 +26,8 @@ CONNECT_S = 10.0
 _BLOCK = 2**20
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
+_ETAGS = ("ETag", "etag", "Content-MD5", "md5Hash", "CRC")
+_TIMES = ("LastModified", "Last-Modified", "last_modified", "updated", "mtime", "modified", "created")
 
 Span = tuple[int, int]
 """First byte, and the one behind the last."""
@@ -114,9 +118,9 @@ class Web:
         except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
             root = _root(error)
             offline = isinstance(root, urllib3.exceptions.NameResolutionError) or "unreachable" in str(root)
-            raise Transient(f"{self.url} cannot be reached: {_said(root)}", offline=offline) from error
+            raise Transient(f"{self.url} cannot be reached: {said(root)}", offline=offline) from error
         except (ValueError, requests.exceptions.RequestException) as error:
-            raise BadRequest(f"{self.url} cannot be fetched: {_said(error)}") from error
+            raise BadRequest(f"{self.url} cannot be fetched: {said(error)}") from error
         try:
             yield answer
         finally:
@@ -128,14 +132,10 @@ class Web:
             return
         if status == 416 and span:
             raise Unranged(f"{self.url}: has no bytes {span}")
-        if status in (401, 403):
-            raise NotPermitted(f"{self.url} may not be read: status {status}")
-        if status in (404, 410):
-            raise NotFound(f"{self.url}: no such file, status {status}")
-        message = f"{self.url}: the server answers with status {status}"
+        failed = answered(self.url, status)
         if status in _PASSING:
-            raise Transient(message, retry_after_s(answer.headers.get("Retry-After")))
-        raise MaelioError(message)
+            raise Transient(str(failed), retry_after_s(answer.headers.get("Retry-After")))
+        raise failed
 
     def _blocks(self, answer: Any, expected: int | None) -> Iterator[bytes]:
         came = 0
@@ -143,7 +143,7 @@ class Web:
             try:
                 block = answer.raw.read(_BLOCK)
             except (urllib3.exceptions.HTTPError, OSError) as error:
-                raise Transient(f"{self.url} broke off: {_said(_root(error))}") from error
+                raise Transient(f"{self.url} broke off: {said(_root(error))}") from error
             if not block:
                 break
             came += len(block)
@@ -154,7 +154,11 @@ class Web:
 
 @dataclass(frozen=True, slots=True)
 class Other:
-    """A file that fsspec reads: S3 and more. Its revision is asked for before every range: fsspec knows no If-Range."""
+    """A file that fsspec reads: S3 and more. Its revision is asked for before every range: fsspec knows no If-Range.
+
+    What lies in something else (`zip://a.nc::https://host/all.zip`) comes whole: to begin in the middle of it may
+    mean to read all that is before.
+    """
 
     address: str
 
@@ -165,11 +169,12 @@ class Other:
     @contextmanager
     def get(self, span: Span | None, known: Revision | None) -> Iterator[Body]:
         with self._failing():
-            fs, path = url_to_fs(self.address, use_listings_cache=False)
-            revision = _revision(fs.info(path))
+            fs, path = file_system(self.address)
+            fs.invalidate_cache()
+            revision = revision_of(fs.info(path))
         if known and revision != known:
             raise Changed(f"{self.url} has changed")
-        if span is None or revision.bytes is None:
+        if span is None or revision.bytes is None or "::" in self.address:
             yield Body(revision, True, self._all(fs, path))
             return
         start, stop = span[0], min(span[1], revision.bytes)
@@ -195,24 +200,31 @@ class Other:
             yield
         except MaelioError:
             raise
-        except FileNotFoundError as error:
-            raise NotFound(f"{self.url}: no such file") from error
-        except PermissionError as error:
-            raise NotPermitted(f"{self.url} may not be read: {_said(error)}") from error
-        except ImportError as error:
-            raise Missing(f"{self.url} cannot be read: {_said(error)}") from error
-        except ValueError as error:  # no such protocol
-            raise BadRequest(f"{self.url} cannot be fetched: {_said(error)}") from error
-        except OSError as error:
-            raise Transient(f"{self.url} cannot be fetched: {_said(error)}") from error
-        except Exception as error:  # file systems raise whatever they like
-            raise MaelioError(f"{self.url} cannot be fetched: {_said(error)}") from error
+        except Exception as error:
+            failed = failure(self.address, error)
+            if type(failed) is MaelioError and _may_pass(error):
+                raise Transient(str(failed)) from error
+            raise failed from error
 
 
-def _revision(info: dict[str, Any]) -> Revision:
-    etag = info.get("ETag") or info.get("etag")
-    modified = info.get("LastModified") or info.get("mtime") or info.get("created")
-    return Revision(info.get("size"), etag and str(etag), modified and str(modified))
+def _may_pass(error: Exception) -> bool:
+    """Whether a file system may have failed for this moment alone."""
+    status = status_of(error)
+    return isinstance(error, OSError | aiohttp.ClientError) if status is None else status in _PASSING
+
+
+def revision_of(info: Mapping[str, Any]) -> Revision:
+    """What fsspec's `info` says, whichever names a file system has for it."""
+    size = info.get("size")
+    etag = next((info[name] for name in _ETAGS if info.get(name)), None)
+    time = next((info[name] for name in _TIMES if info.get(name)), None)
+    if isinstance(time, int | float):
+        time = datetime.fromtimestamp(time, UTC)
+    return Revision(
+        None if size is None else int(size),
+        None if etag is None else str(etag),
+        None if time is None else str(time),
+    )
 
 
 def _root(error: BaseException) -> BaseException:
@@ -222,7 +234,3 @@ def _root(error: BaseException) -> BaseException:
         None,
     )
     return error if inner is None else _root(inner)
-
-
-def _said(error: BaseException) -> str:
-    return str(getattr(error, "strerror", None) or error).partition("\n")[0] or type(error).__name__

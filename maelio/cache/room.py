@@ -63,6 +63,14 @@ def _fits(tier: Tier, budget: Budget) -> bool:
     return objects + sum(stat.st_size for _, stat in _partials(tier)) <= budget.limit
 
 
+def most(tier: Tier, budget: Budget) -> int:
+    """The most bytes that could come, if nothing that is there were in use."""
+    there = sum(stat.st_size for stat in tier.objects().values())
+    folder = next(path for path in (tier.folder, *tier.folder.absolute().parents) if path.exists())
+    room = max(0, there + shutil.disk_usage(folder).free - budget.spare)
+    return room if budget.limit is None else min(budget.limit, room)
+
+
 def _free(tier: Tier) -> int:
     """Bytes of the file system that are neither used nor promised to a download."""
     promised = sum(max(0, stat.st_size - stat.st_blocks * 512) for _, stat in _partials(tier))

@@ -45,6 +45,13 @@ class Revision:
             return self.etag
         return self.modified
 
+    def may_be(self, answer: "Revision") -> bool:
+        """Whether an answer to If-Range is of this revision: it need not repeat what was known. Source: RFC 9110, 15.3.7."""
+        return answer.bytes == self.bytes and all(
+            said in (None, known)
+            for said, known in ((answer.etag, self.etag), (answer.modified, self.modified))
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Ref:

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from maelio import __version__
-from maelio.cli import cache, convert, flows, health, runs, stores
+from maelio.cli import bench, cache, convert, datasets, flows, health, mirror, runs, stores
 from maelio.errors import MaelioError, NotPermitted
 
 
@@ -67,7 +67,10 @@ app.command()(stores.inspect)
 app.command()(stores.verify)
 app.command()(stores.compare)
 app.command()(health.doctor)
+app.add_typer(bench.bench, name="bench")
 app.add_typer(cache.cache, name="cache")
+app.add_typer(datasets.datasets, name="datasets")
+app.add_typer(mirror.mirror, name="mirror")
 app.add_typer(flows.flow, name="flow")
 app.add_typer(runs.runs, name="runs")
 

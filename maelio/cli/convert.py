@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from maelio.cli.loading import loading
 from maelio.cli.output import AsJson, emit
 from maelio.cli.progress import shown
 from maelio.cli.stores import assignments, numbers, sizes
@@ -111,13 +112,14 @@ def convert(
     as_json: AsJson = False,
 ) -> None:
     """Restructure files into a store. Interrupted, the same command goes on where it stopped."""
-    from maelio.converters.convert import convert as run
-    from maelio.converters.convert import convert_part
-    from maelio.converters.dry_run import dry_run as look_ahead
-    from maelio.converters.hdf5 import hdf5
-    from maelio.converters.options import Options
-    from maelio.converters.share import Share
-    from maelio.settings import load_settings
+    with loading():
+        from maelio.converters.convert import convert as run
+        from maelio.converters.convert import convert_part
+        from maelio.converters.dry_run import dry_run as look_ahead
+        from maelio.converters.hdf5 import hdf5
+        from maelio.converters.options import Options
+        from maelio.converters.share import Share
+        from maelio.settings import load_settings
 
     settings = load_settings()
     options = Options(

@@ -89,6 +89,17 @@ def show_run(
     as_json: AsJson = False,
 ) -> None:
     """Show one run record."""
-    from maelio.records import RECORD, read_record
+    _show(find(run, folder), as_json)
 
-    _show(read_record(Path(run) if (Path(run) / RECORD).exists() else _folder(folder) / run), as_json)
+
+def find(run: str, folder: Path | None) -> "RunRecord":
+    """The record of a run, by its id or its folder."""
+    from maelio.records import read_record
+
+    return read_record(folder_of(run, folder))
+
+
+def folder_of(run: str, folder: Path | None) -> Path:
+    from maelio.records import RECORD
+
+    return Path(run) if (Path(run) / RECORD).exists() else _folder(folder) / run

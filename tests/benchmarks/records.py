@@ -12,9 +12,16 @@ def some_times(wall_s: float, wait_s: float, work: Work | None = None) -> Times:
     regions = {
         "wait": wait_s, "transform": 0.02, "forward": compute / 2, "backward": compute / 2, "other": 0.01,
     }  # fmt: skip
+    late = [1.0 + 0.5 * (number % 7 == 3) for number in range(15)]
+    each = {name: [spent * one / sum(late) for one in late] for name, spent in regions.items()}
+    cells = {"wait": {"": wait_s, "fetch": 0.004, "fetch+decode": 0.001}, "forward": {"fetch": 0.01}}
     return Times.model_validate(
-        {"wall_s": wall_s, "regions_s": regions, "steps": 15, "samples": 237, "work": work}
-    )
+        {
+            "wall_s": wall_s, "regions_s": regions, "steps": 15, "samples": 237, "work": work,
+            "background": {"threads": 2, "cells_s": cells} if work else None,
+            "each": {"numbers": range(15), "regions_s": each},
+        }
+    )  # fmt: skip
 
 
 def some_record() -> RunRecord:
@@ -41,5 +48,5 @@ def some_record() -> RunRecord:
             "naive": (some_times(0.50, 0.2), some_times(0.51, 0.22)),
             "maelio": (some_times(0.32, 0.02, work), some_times(0.33, 0.03, work)),
         },
-        outputs=("runs/1/report.md", "runs/1/report.html", "runs/1/plot.png", "runs/1/model.pt"),
+        outputs=("runs/1/report.md", "runs/1/report.html", "runs/1/plot.svg", "runs/1/model.pt"),
     )  # fmt: skip

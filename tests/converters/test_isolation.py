@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import hdf5plugin
@@ -142,8 +143,10 @@ def over_the_next_call(how: signal.Signals) -> Iterator[None]:
 
     killer = threading.Timer(0.3, kill)
     killer.start()
-    yield
-    killer.join()
+    try:
+        yield
+    finally:
+        killer.join()
 
 
 def test_values_that_only_hdf5_can_read_are_read_there(tmp_path: Path) -> None:
@@ -154,6 +157,23 @@ def test_values_that_only_hdf5_can_read_are_read_there(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_slowly(source, source.variables["t"], box), field()[3:5])
     with over_the_next_call(signal.SIGKILL), pytest.raises(Died, match="HDF5 was killed by SIGKILL"):
         read_slowly(source, source.variables["t"], box)
+
+
+def test_a_comparison_reads_values_there_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its death over them is one line that names file and variable; then the same two are found equal."""
+    path, call = write_netcdf(tmp_path / "a.nc", {"t": field()}), hdf5.call
+
+    def deadly(nbytes: int, function: Callable[..., Any], *arguments: Any) -> Any:
+        if "t" not in arguments:
+            return call(nbytes, function, *arguments)
+        with over_the_next_call(signal.SIGKILL):
+            return call(nbytes, function, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Library, "call", staticmethod(deadly))
+        with pytest.raises(BadData, match=r"a\.nc: variable 't' cannot be read: HDF5 was killed by SIGKILL"):
+            compare(path, path)
+    assert compare(path, path) == []
 
 
 def spin(ever: bool = True) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from maelio.converters.moments import Moments, join, moments
+from maelio.converters.moments import Moments, join, moments, moments_of_each
 
 fields = arrays(
     st.sampled_from([np.float32, np.float64]),
@@ -50,6 +50,31 @@ def test_levels_are_kept_apart(field: NDArray[np.floating]) -> None:
         assert together.count[level] == alone.count[0]
         np.testing.assert_allclose(together.mean[level], alone.mean[0], rtol=1e-9, atol=1e-6)
         np.testing.assert_allclose(together.std[level], alone.std[0], rtol=1e-6, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (40, 3, 70), (40, 3, 70, 2), (5, 2, 60, 90), (3, 2, 3, 70000)])
+@pytest.mark.parametrize("level_axis", [None, 1, 2])
+def test_all_variables_of_a_block_have_the_moments_of_each_alone(
+    shape: tuple[int, ...], level_axis: int | None
+) -> None:
+    """Small rows and large ones, one variable far from zero, the first values of the others missing: as NumPy has them."""
+    if level_axis is not None and level_axis + 1 >= len(shape):
+        return
+    block = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    block[:, 0] += 3000
+    block[0, 1:] = np.nan
+    found = moments_of_each(block, level_axis)
+    assert len(found) == shape[1]
+    for number, each in enumerate(found):
+        values = block[:, number].astype(np.float64)
+        levels = values.reshape(1, -1) if level_axis is None else np.moveaxis(values, level_axis, 0)
+        levels = levels.reshape(len(levels), -1)
+        known = each.statistics()
+        np.testing.assert_array_equal(known.missing, np.isnan(levels).sum(axis=1))
+        np.testing.assert_array_equal(known.min, np.nanmin(levels, axis=1))
+        np.testing.assert_array_equal(known.max, np.nanmax(levels, axis=1))
+        np.testing.assert_allclose(known.mean, np.nanmean(levels, axis=1), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(known.std, np.nanstd(levels, axis=1), rtol=1e-9)
 
 
 @given(field=fields)

@@ -1,4 +1,4 @@
-"""Sources behind URLs: fetched whole or not at all, noted with what the server said, gone when the store is there."""
+"""Sources behind URLs: they come through the cache, and the store notes what their servers said."""
 
 import json
 import os
@@ -7,9 +7,10 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -19,18 +20,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from maelio.cache.remotes import revision_of
 from maelio.cli import main
-from maelio.converters import remote
 from maelio.converters.compare import compare
 from maelio.converters.convert import convert, plan_conversion
 from maelio.converters.export import export
 from maelio.converters.options import Options
 from maelio.converters.origin import origin_of
 from maelio.converters.remote import place, staging
-from maelio.errors import BadData, BadRequest, MaelioError, Missing, NotFound, NotPermitted
+from maelio.errors import BadData, BadRequest, MaelioError, Missing, NotFound, NotPermitted, Offline
 from maelio.urls import public
 from tests.converters.netcdf_files import write_netcdf
 from tests.web import BucketHandler, Web, serve
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's own, of each test."""
+    monkeypatch.setenv("MAELIO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -49,7 +57,7 @@ def web(folder: Path) -> Iterator[Web]:
 
 
 def test_urls_convert_like_the_files_behind_them(web: Web, folder: Path, tmp_path: Path) -> None:
-    """The store names the URLs, with size, time and tag; the fetched files are gone."""
+    """The store names the URLs, with size, time and tag; the links are gone."""
     store = convert([f"{web.url}/a.nc", f"{web.url}/b.nc"], tmp_path / "s.zarr")
     assert compare([folder / "a.nc", folder / "b.nc"], store.path) == []
     first = store.contents.sources[0]
@@ -64,7 +72,7 @@ def test_urls_convert_like_the_files_behind_them(web: Web, folder: Path, tmp_pat
 
 
 def test_urls_are_exported_too(web: Web, folder: Path, tmp_path: Path) -> None:
-    """To one NetCDF file; the fetched files are gone."""
+    """To one NetCDF file; the links are gone."""
     export(f"{web.url}/*.nc", tmp_path / "all.nc")
     assert compare([folder / "a.nc", folder / "b.nc"], tmp_path / "all.nc") == []
     assert not staging(tmp_path / "all.nc").exists()
@@ -79,13 +87,55 @@ def test_a_pattern_is_matched_where_the_server_lists(web: Web, folder: Path, tmp
 
 
 def test_a_dry_run_fetches_for_the_run_that_follows(web: Web, tmp_path: Path) -> None:
-    """Its plan needs the headers; the files are used again as long as the server has the same."""
+    """Its plan needs the headers. Every run asks for a byte, whether the server has the same."""
     urls = [f"{web.url}/a.nc", f"{web.url}/b.nc"]
     plan = plan_conversion(urls, tmp_path / "s.zarr")
     assert plan.samples.count == 48
-    assert sorted(path.name for path in staging(tmp_path / "s.zarr").rglob("*.nc")) == ["a.nc", "b.nc"]
+    links = sorted(staging(tmp_path / "s.zarr").rglob("*.nc"), key=lambda path: path.name)
+    assert [link.name for link in links] == ["a.nc", "b.nc"]
+    before = [link.stat() for link in links]
     convert(urls, tmp_path / "s.zarr")
-    assert web.fetched == {"/a.nc": 1, "/b.nc": 1}
+    convert(urls, tmp_path / "other.zarr")
+    assert web.fetched == {"/a.nc": 3, "/b.nc": 3}
+    assert [os.path.exists(link) for link in links] == [False, False]
+    plan_conversion(urls, tmp_path / "third.zarr")
+    again = sorted(staging(tmp_path / "third.zarr").rglob("*.nc"), key=lambda path: path.name)
+    assert [link.stat().st_ino for link in again] == [stat.st_ino for stat in before]
+
+
+def test_what_is_in_the_cache_converts_without_a_network(
+    web: Web, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is not is told at once; nobody can match a pattern."""
+    convert(f"{web.url}/a.nc", tmp_path / "online.zarr")
+    web.fetched.clear()
+    monkeypatch.setenv("MAELIO_OFFLINE", "1")
+    assert compare(folder / "a.nc", convert(f"{web.url}/a.nc", tmp_path / "s.zarr").path) == []
+    with pytest.raises(Offline, match=r"1 file\(s\) are in no cache: .*/b\.nc; .*maelio cache prefetch"):
+        convert([f"{web.url}/a.nc", f"{web.url}/b.nc"], tmp_path / "other.zarr")
+    with pytest.raises(Offline, match=r"only its server knows what matches .*/\*\.nc"):
+        convert(f"{web.url}/*.nc", tmp_path / "other.zarr")
+    assert not web.fetched
+
+
+def test_a_server_that_is_gone_changes_nothing(folder: Path, tmp_path: Path) -> None:
+    """What is in the cache is converted, with a warning."""
+    with serve(folder) as web:
+        convert(f"{web.url}/a.nc", tmp_path / "s.zarr")
+    assert compare(folder / "a.nc", convert(f"{web.url}/a.nc", tmp_path / "other.zarr").path) == []
+
+
+def test_a_mirror_is_not_asked_about(
+    web: Web, folder: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has is used, whatever the server has by now."""
+    convert(f"{web.url}/a.nc", tmp_path / "s.zarr")
+    monkeypatch.setenv("MAELIO_MIRRORS", str(cache))
+    monkeypatch.setenv("MAELIO_CACHE", str(tmp_path / "own"))
+    (folder / "a.nc").write_bytes(b"something else")
+    web.fetched.clear()
+    assert compare(tmp_path / "s.zarr", convert(f"{web.url}/a.nc", tmp_path / "other.zarr").path) == []
+    assert not web.fetched
 
 
 def test_a_file_that_changed_is_fetched_again(
@@ -98,63 +148,49 @@ def test_a_file_that_changed_is_fetched_again(
     assert (folder / "a.nc").stat().st_size == stat.st_size
     store = convert(f"{web.url}/a.nc", tmp_path / "s.zarr")
     assert compare(folder / "a.nc", store.path) == []
-    assert web.fetched == {"/a.nc": 2}
 
 
 CONVERT = "import sys; from maelio.cli import main; sys.exit(main(['convert', *sys.argv[1:]]))"
 
 
-def test_a_download_that_was_killed_is_no_file(web: Web, folder: Path, tmp_path: Path) -> None:
-    """Nothing stands under its name; the next run fetches it again, and the file beside it not."""
-    big = np.random.default_rng(0).random((24, 200, 200)).astype(np.float32)
+def test_a_conversion_that_was_killed_while_it_fetched_goes_on(
+    web: Web, folder: Path, tmp_path: Path
+) -> None:
+    """The file that was there is not fetched again, and the one on its way is taken up."""
+    big = np.random.default_rng(0).random((24, 400, 400)).astype(np.float32)
     write_netcdf(folder / "c.nc", {"t": big}, first=24)
     write_netcdf(folder / "a.nc", {"t": big[:, ::-1]})
     target = tmp_path / "s.zarr"
     plan_conversion(f"{web.url}/a.nc", target)
-    web.pause_s = 0.05
+    web.fetched.clear()
+    web.pause_s = 1.0
     urls = [f"{web.url}/a.nc", f"{web.url}/c.nc"]
     process = subprocess.Popen([sys.executable, "-c", CONVERT, *urls, str(target)])
     try:
-        deadline = time.monotonic() + 60
-        while not (parts := [p for p in staging(target).rglob("c.nc.part") if p.stat().st_size > 2**17]):
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.01)
+        wait_for(lambda: web.fetched["/c.nc"] > 0, process)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert parts[0].stat().st_size < (folder / "c.nc").stat().st_size
-    assert not [path for path in staging(target).rglob("c.nc*") if path.suffix != ".part"]
     web.pause_s = 0.0
     store = convert(urls, target)
     assert compare([folder / "a.nc", folder / "c.nc"], store.path) == []
-    assert web.fetched == {"/a.nc": 1, "/c.nc": 2}
+    assert web.fetched["/a.nc"] <= 2
     assert not staging(target).exists()
 
 
-@pytest.mark.parametrize("times", [2, 3])
-def test_a_file_that_breaks_off_is_fetched_again(
-    web: Web, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
-) -> None:
-    """Three times in all; then one line, and half a file is none."""
-    monkeypatch.setattr(remote, "PAUSES_S", (0.0, 0.0))
-    web.cut = times
-    if times == 2:
-        assert compare(folder / "a.nc", convert(f"{web.url}/a.nc", tmp_path / "s.zarr").path) == []
-    else:
-        with pytest.raises(MaelioError, match=r"/a\.nc cannot be fetched: Response payload is not completed"):
-            convert(f"{web.url}/a.nc", tmp_path / "s.zarr")
-        assert not list(staging(tmp_path / "s.zarr").rglob("a.nc"))
-    assert web.fetched == {"/a.nc": 3}
+def wait_for(happened: Callable[[], bool], process: subprocess.Popen[Any]) -> None:
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.01)
 
 
-def test_a_file_without_its_note_is_fetched_again(web: Web, folder: Path, tmp_path: Path) -> None:
-    """Whatever stands there: a note is written last, and removed first."""
-    plan_conversion(f"{web.url}/a.nc", tmp_path / "s.zarr")
-    (local,) = staging(tmp_path / "s.zarr").rglob("a.nc")
-    local.write_bytes(b"half")
-    local.with_name("a.nc.origin").unlink()
+def test_a_file_that_breaks_off_is_fetched_again(web: Web, folder: Path, tmp_path: Path) -> None:
+    """By the cache, which does so until its patience ends."""
+    web.cut = 1
     assert compare(folder / "a.nc", convert(f"{web.url}/a.nc", tmp_path / "s.zarr").path) == []
+    assert web.fetched == {"/a.nc": 2}
 
 
 @pytest.mark.parametrize(
@@ -193,8 +229,9 @@ def test_one_file_that_is_missing_does_not_waste_the_others(web: Web, folder: Pa
     plan_conversion(f"{web.url}/a.nc", tmp_path / "s.zarr")
     with pytest.raises(NotFound, match=r"/no\.nc: no such file"):
         convert([f"{web.url}/a.nc", f"{web.url}/no.nc"], tmp_path / "s.zarr")
+    web.fetched.clear()
     convert([f"{web.url}/a.nc", f"{web.url}/b.nc"], tmp_path / "s.zarr")
-    assert web.fetched["/a.nc"] == 1
+    assert web.fetched == {"/a.nc": 1, "/b.nc": 1}  # of the first a byte, to see that it is the same
 
 
 def test_a_disk_that_is_too_small_is_told_before(tmp_path: Path) -> None:
@@ -208,9 +245,7 @@ def test_a_disk_that_is_too_small_is_told_before(tmp_path: Path) -> None:
             return {"name": path, "size": 2**60, "type": "file"}
 
     fsspec.register_implementation("huge", Huge, clobber=True)
-    with pytest.raises(
-        MaelioError, match=r"s\.zarr\.sources: 1073741824\.0 GiB would be fetched, .* are free"
-    ):
+    with pytest.raises(MaelioError, match=r"1073741824\.0 GiB would be fetched, .*cache has room for .* GiB"):
         convert("huge://a.nc", tmp_path / "s.zarr")
     assert not list(tmp_path.glob("s.zarr*"))
 
@@ -308,8 +343,7 @@ def test_ctrl_c_while_fetching_is_one_line(web: Web, folder: Path, tmp_path: Pat
     process = subprocess.Popen(
         [sys.executable, "-c", CONVERT, f"{web.url}/c.nc", str(target)], stderr=subprocess.PIPE, text=True
     )
-    while process.poll() is None and not list(staging(target).rglob("c.nc.part")):
-        time.sleep(0.01)
+    wait_for(lambda: web.fetched["/c.nc"] > 0, process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -379,20 +413,13 @@ def test_a_package_that_is_not_installed_is_named(tmp_path: Path) -> None:
     assert refused.value.exit_code == 5
 
 
-def test_two_processes_do_not_fetch_into_one_folder(web: Web, tmp_path: Path) -> None:
-    """Their parts would mix; and a folder of somebody else's is never written into."""
-    import fcntl
-
+def test_a_folder_of_somebody_else_is_not_written_into(web: Web, tmp_path: Path) -> None:
     folder = staging(tmp_path / "s.zarr")
     folder.mkdir()
     (folder / "diary.txt").write_text("mine")
     with pytest.raises(BadRequest, match=r"s\.zarr\.sources is in the way"):
         convert(f"{web.url}/a.nc", tmp_path / "s.zarr")
-    (folder / "diary.txt").unlink()
-    with open(folder / ".fetching", "w") as mark:
-        fcntl.flock(mark, fcntl.LOCK_EX)
-        with pytest.raises(BadRequest, match="another process is fetching here"):
-            convert(f"{web.url}/a.nc", tmp_path / "s.zarr")
+    assert (folder / "diary.txt").read_text() == "mine"
 
 
 def test_secrets_of_a_url_are_not_kept(folder: Path, tmp_path: Path, web: Web) -> None:
@@ -433,8 +460,8 @@ TIME = datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC)
 )
 def test_times_are_understood_in_every_form(info: dict[str, object]) -> None:
     """S3, HTTP, Azure, SFTP and memory write them differently."""
-    assert origin_of("x://y", info).modified_ns == 1577934245 * 10**9
-    assert origin_of("x://y", {"mtime": "yesterday"}).modified_ns is None
+    assert origin_of("x://y", revision_of(info)).modified_ns == 1577934245 * 10**9
+    assert origin_of("x://y", revision_of({"mtime": "yesterday"})).modified_ns is None
 
 
 def test_inspect_shows_what_is_known(web: Web, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

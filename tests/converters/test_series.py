@@ -410,7 +410,9 @@ def test_what_cannot_be_series_is_refused(tmp_path: Path, sources: list[Path]) -
     """One line each, before anything is written."""
     refused = {
         "wanted --samples time,x": Options(samples="x,time"),
-        "which only a store of --format zarr takes": Options(samples="x", format="tar"),
+        "which only a store of --format zarr takes; make it, and of it one of --format tar": Options(
+            samples="x", format="tar"
+        ),
         "one thread needs .* for time 0 to 6 of 'fields', which source chunks hold together": Options(
             samples="x", memory=5000
         ),
@@ -423,6 +425,16 @@ def test_what_cannot_be_series_is_refused(tmp_path: Path, sources: list[Path]) -
         convert(sources, tmp_path / "s.zarr", Options(samples="x", dask="local:2"))
     with pytest.raises(BadRequest, match="part 1/2: series are made by one process"):
         convert_part(sources, tmp_path / "s.zarr", Share(1, 2), Options(samples="x"))
+
+
+@pytest.mark.parametrize("container", ["tar", "tfrecord"])
+def test_series_of_several_files_reach_other_containers_by_a_store(
+    tmp_path: Path, sources: list[Path], container: Any
+) -> None:
+    """As the refusal says; the values are those of the files."""
+    between = convert(sources, tmp_path / "s.zarr", Options(samples="x")).path
+    convert(between, tmp_path / "s", Options(samples="x", format=container))
+    assert compare(sources, tmp_path / "s") == []
 
 
 def test_series_keep_to_their_memory(tmp_path: Path) -> None:

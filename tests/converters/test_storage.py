@@ -2,19 +2,21 @@
 
 import os
 import struct
+import zlib
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numcodecs import Shuffle
 
+from maelio import packed
 from maelio.converters import netcdf3, netcdf4
 from maelio.converters.formats import describe
-from maelio.converters.storage import Chunks, Rows, Slow, read_rows
+from maelio.converters.storage import Chunks, Part, Rows, Slow, read_rows
 from maelio.errors import BadData
 from maelio.packed import unshuffle
 from tests.converters.hdf5_files import field, write_hdf5
@@ -28,6 +30,58 @@ def test_unshuffle_undoes_shuffle(items: bytes, itemsize: int) -> None:
     out = np.empty(len(items), np.uint8)
     unshuffle(shuffled, itemsize, out)
     assert out.tobytes() == items
+
+
+@pytest.mark.parametrize("dtype", ["f4", ">f8", "i2"])
+@pytest.mark.parametrize("checked", [False, True])
+@pytest.mark.parametrize("at_once", [1, 40, 2**18])
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_shuffled_chunks_come_part_by_part_as_hdf5_reads_them(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    dtype: str,
+    at_once: int,
+    data: st.DataObject,
+    *,
+    checked: bool,
+) -> None:
+    """Any rows, and some columns of them, into an array with gaps; `at_once` are the bytes of a part."""
+    monkeypatch.setattr(packed, "_UNSHUFFLED_AT_ONCE", at_once)
+    shape = data.draw(st.tuples(st.integers(1, 12), st.integers(1, 9)))
+    chunk = data.draw(st.tuples(*(st.integers(1, size) for size in shape)))
+    start, stop = sorted(data.draw(st.tuples(*2 * [st.integers(0, shape[0])])))
+    columns = data.draw(
+        st.lists(st.integers(0, shape[1] - 1), min_size=1, max_size=3, unique=True).map(sorted)
+    )
+    values = np.random.default_rng(0).integers(-9, 9, shape).astype(dtype)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset(
+            "x", data=values, chunks=chunk, compression="gzip", shuffle=True, fletcher32=checked
+        )
+    found, storage = netcdf4.tables(tmp_path / "a.h5", {"x": ("", shape)})["x"]
+    assert isinstance(storage, Chunks)
+    out = np.zeros((stop - start, 2, len(columns)), values.dtype.newbyteorder("="))
+    parts = {1: Part(shape[1], tuple(range(at, at + 1) for at in columns))}
+    with open(tmp_path / "a.h5", "rb") as opened:
+        read_rows(opened.fileno(), storage, found, 0, range(start, stop), out[:, 1], parts)
+    np.testing.assert_array_equal(out[:, 1], values[start:stop][:, columns])
+    assert not out[:, 0].any()
+
+
+@pytest.mark.parametrize("at_once", [40, 2**18])
+@pytest.mark.parametrize("size", [90, 110])
+def test_a_chunk_of_another_size_than_its_shape_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, at_once: int
+) -> None:
+    """Before a part of it is in its place."""
+    monkeypatch.setattr(packed, "_UNSHUFFLED_AT_ONCE", at_once)
+    path = tmp_path / "chunk"
+    path.write_bytes(zlib.compress(bytes(4 * size)))
+    with open(path, "rb") as file:
+        chunk = packed.Packed("7", file.fileno(), 0, path.stat().st_size, ("shuffle", "deflate"), 4)
+        with pytest.raises(BadData, match=r"chunk 7: it (does not decompress|holds)"):
+            next(chunk.parts((100,), np.dtype("f4")))
 
 
 def test_chunks_that_were_never_written_hold_the_fill_value(tmp_path: Path) -> None:

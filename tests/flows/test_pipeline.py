@@ -64,7 +64,7 @@ def test_the_record_and_the_report_are_written(run: Run) -> None:
     folder = run.folder / "runs" / run.record.run
     assert read_record(folder) == run.record
     assert {path.name for path in folder.iterdir()} == {
-        "record.json", "report.md", "report.html", "plot.png", "model.pt",
+        "record.json", "report.md", "report.html", "plot.svg", "model.pt",
     }  # fmt: skip
     assert all(Path(output).is_file() for output in run.record.outputs)
     assert {name: len(epochs) for name, epochs in run.record.arms.items()} == {"naive": 1, "maelio": 1}

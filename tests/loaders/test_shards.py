@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from maelio.codecs import CODECS, CodecName
 from maelio.errors import BadData
 from maelio.loaders import shardfile
-from maelio.loaders.shards import Ask, Shards
+from maelio.loaders.rows import Ask
+from maelio.loaders.shards import Shards
 from maelio.store import StackedArray, open_store
 from tests.loaders.handwritten import Layout, field, write_store
 
@@ -100,6 +102,26 @@ def test_without_the_new_kernel_call_bytes_are_copied(
     out = np.empty_like(values)
     Shards(store, "fields").read([Ask(np.arange(9), out)])
     np.testing.assert_array_equal(out, values)
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_pages_that_are_in_memory_are_asked_for_where_the_kernel_does_not_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: bool
+) -> None:
+    """Of files that are neither ours nor to be written by us."""
+    store = open_store(write_store(tmp_path, {"fields": field(9, 2, 300)}, Layout(chunks=9)))
+    if not ours:
+        monkeypatch.setattr(os, "geteuid", lambda: -1)
+        monkeypatch.setattr(os, "access", lambda path, mode: False)
+    asked, madvise = [], shardfile._libc.madvise
+
+    def asks(*arguments: int) -> Any:
+        asked.append(arguments)
+        return madvise(*arguments)
+
+    monkeypatch.setattr(shardfile._libc, "madvise", asks)
+    Shards(store, "fields").read([Ask(np.arange(9), np.empty((9, 2, 300), "f4"))])
+    assert len(asked) == (0 if ours else 9)
 
 
 @pytest.mark.parametrize("row", [-1, 8])

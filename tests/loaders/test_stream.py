@@ -258,7 +258,7 @@ def test_the_ledger_hears_of_the_work(tmp_path: Path, codec: Any, rows: int) -> 
     batches = stream(tmp_path, batch_size=6)
     rows_of(batches)
     with measure() as ledger:
-        rows_of(ledger.waiting(batches))
+        rows_of(ledger.batches(batches))
     work = ledger.times.work
     assert work is not None
     assert work.delivered_bytes == 20 * 24 * 4 == batches.work.delivered_bytes / 2
@@ -292,6 +292,7 @@ def test_a_small_memory_reads_the_same(tmp_path: Path) -> None:
         ({"threads": 0}, "threads=0"),
         ({"memory": 100}, "memory=100 B"),
         ({"retries": -1}, "retries=-1"),
+        ({"read_ahead": -1}, "read_ahead=-1"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(store: Path, arguments: dict[str, Any], says: str) -> None:

@@ -179,7 +179,7 @@ def test_a_transform_gets_whole_batches_in_order(tmp_path: Path) -> None:
     plain = whole(stream(tmp_path, batch_size=6, seed=1), "fields")
     batches = stream(tmp_path, batch_size=6, seed=1, transform=double)
     with measure() as ledger:
-        kept = [batch["twice"] for batch in ledger.waiting(batches)]
+        kept = [batch["twice"] for batch in ledger.batches(batches)]
     np.testing.assert_array_equal(torch.cat(kept), 2 * plain)
     assert ledger.times.regions_s["transform"] >= 0.2
     assert ledger.times.regions_s["wait"] < 0.2

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from maelio.errors import BadRequest
-from maelio.files import parse_bytes, show_bytes, write_atomically
+from maelio.files import parse_bytes, replacing, show_bytes, write_atomically
 
 UNITS = {
     "": 1,
@@ -67,3 +67,27 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
+
+
+def test_a_file_takes_the_place_of_another_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+    path.write_bytes(b"old")
+    with replacing(path) as part:
+        part.write_bytes(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_a_file_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+    path.write_bytes(b"old")
+
+    def fail(part: Path) -> None:
+        part.write_bytes(b"half")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), replacing(path) as part:
+        fail(part)
+    assert path.read_bytes() == b"old"
+    assert [*tmp_path.iterdir()] == [path]

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TypeAlias, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maelio.ledger import COMPUTE, IO, Ledger, Region, Times, Work, measure, spent_on
@@ -42,6 +42,7 @@ def spend(ledger: Ledger, clock: Clock, nest: Nest, around: Region, spent: dict[
             spend(ledger, clock, inner, region, spent)
 
 
+@settings(deadline=None)
 @given(nests, st.integers(0, 2**62))
 def test_regions_sum_to_the_wall_time_for_any_nesting(nest: Nest, start: int) -> None:
     """Exactly, in whole nanoseconds; a region inside another takes its time from it."""
@@ -50,9 +51,7 @@ def test_regions_sum_to_the_wall_time_for_any_nesting(nest: Nest, start: int) ->
     with measure(clock) as ledger:
         spend(ledger, clock, nest, "other", spent)
     assert sum(spent.values()) == clock.now - start
-    assert {region: ns for region, ns in ledger._spent.items() if ns} == {
-        region: ns for region, ns in spent.items() if ns
-    }
+    assert ledger.spent() == {region: ns for region, ns in spent.items() if ns}
     assert ledger.times.wall_s == (clock.now - start) / 1e9
 
 
@@ -81,31 +80,92 @@ class Loader:
         self.work = Work(fetch_s=42.0, stored_bytes=150)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 20))
-def test_waiting_passes_every_batch_on_and_counts_each_as_a_step(batches: int) -> None:
+def test_every_batch_is_passed_on_and_counts_each_as_a_step(batches: int) -> None:
     clock = Clock()
     with measure(clock) as ledger:
         seen = []
-        for batch in ledger.waiting(Loader(clock, batches)):
+        for batch in ledger.batches(Loader(clock, batches)):
             clock.now += 11
             seen.append(batch)
     assert seen == list(range(batches))
     assert ledger.times.steps == batches
-    assert ledger._spent.get("wait", 0) == 7 * batches
-    assert ledger._spent.get("other", 0) == 11 * batches
+    assert ledger.spent().get("wait", 0) == 7 * batches
+    assert ledger.spent().get("other", 0) == 11 * batches
 
 
 def test_work_is_what_the_loader_did_in_this_window() -> None:
     clock = Clock()
     with measure(clock) as ledger:
-        list(ledger.waiting(Loader(clock, 1)))
+        list(ledger.batches(Loader(clock, 1)))
     assert ledger.times.work == Work(fetch_s=2.0, stored_bytes=50)
 
 
 def test_work_is_unknown_where_the_loader_does_not_tell() -> None:
     with measure() as ledger:
-        list(ledger.waiting([1, 2]))
+        list(ledger.batches([1, 2]))
     assert ledger.times.work is None
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.lists(st.tuples(st.sampled_from(REGIONS), st.integers(1, 10**9)), max_size=4), max_size=600)
+)
+def test_steps_sum_to_what_lies_between_two_requests_for_a_batch(
+    steps: list[list[tuple[Region, int]]],
+) -> None:
+    """Those that are told; the first is always among them, and there are never more than 512."""
+    clock = Clock()
+    with measure(clock) as ledger:
+        clock.now += 5
+        for number in ledger.batches(range(len(steps))):
+            for region, ns in steps[number]:
+                with ledger.region(region):
+                    clock.now += ns
+        clock.now += 7
+    times = ledger.times
+    assert times.steps == len(steps)
+    each = times.each
+    if each is None:
+        assert not steps
+        return
+    assert len(each.numbers) == min(512, len(steps))
+    assert each.numbers[0] == 0
+    assert list(each.numbers) == sorted(set(each.numbers))
+    for place, number in enumerate(each.numbers):
+        for region in REGIONS:
+            told = each.regions_s.get(region, (0.0,) * len(each.numbers))[place]
+            assert told == pytest.approx(
+                sum(ns for name, ns in steps[number] if name == region) / 1e9, abs=1e-7
+            )
+    if not any(steps):
+        assert sum(times.regions_s.values()) == pytest.approx(12e-9)
+
+
+def test_the_time_to_begin_a_loader_is_waiting() -> None:
+    """Its workers start in `iter`, before the first batch is asked for."""
+    clock = Clock()
+
+    class Slow:
+        def __iter__(self) -> Iterator[int]:
+            clock.now += 13
+            return iter([1])
+
+    with measure(clock) as ledger:
+        list(ledger.batches(Slow()))
+    assert ledger.times.regions_s == {"wait": 13e-9}
+
+
+def test_a_loop_that_stops_early_has_its_work_told() -> None:
+    clock = Clock()
+    with measure(clock) as ledger:
+        loader = Loader(clock, 3)
+        for _ in ledger.batches(loader):
+            loader.work = Work(fetch_s=41.0)
+            break
+    assert ledger.times.work == Work(fetch_s=1.0, stored_bytes=-100)
+    assert ledger.times.steps == 1
 
 
 def test_times_of_an_open_window_are_refused() -> None:
@@ -152,8 +212,8 @@ def test_a_loader_opens_regions_of_the_ledger_that_measures_its_thread() -> None
 
     with measure(clock) as ledger:
         with measure(clock) as inner:
-            assert list(inner.waiting(transformed())) == [0, 1, 2]
-        assert list(ledger.waiting(transformed())) == [0, 1, 2]
+            assert list(inner.batches(transformed())) == [0, 1, 2]
+        assert list(ledger.batches(transformed())) == [0, 1, 2]
         thread = threading.Thread(target=elsewhere)
         thread.start()
         thread.join()

@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 from maelio.errors import BadRequest, Missing, NotFound
-from maelio.plugins.base import store_name
+from maelio.plugins.base import name_of_store, states
 from maelio.plugins.hadgem import SCENARIOS, HadGEM
 from maelio.store import open_store
 
@@ -79,15 +79,16 @@ def test_the_second_use_converts_nothing(own_cache: Path) -> None:
 def test_a_file_that_changed_has_another_store(tmp_path: Path) -> None:
     file = tmp_path / "data.nc"
     file.write_bytes(b"one")
-    names = [store_name("some/id", {}, (file,)), store_name("some/id", {"scenario": "E1"}, (file,))]
+    first = states("some/id", (file,))
+    names = [name_of_store("some/id", {}, first), name_of_store("some/id", {"scenario": "E1"}, first)]
     os.utime(file, ns=(0, 0))
-    names.append(store_name("some/id", {}, (file,)))
+    names.append(name_of_store("some/id", {}, states("some/id", (file,))))
     file.write_bytes(b"three")
-    names.append(store_name("some/id", {}, (file,)))
+    names.append(name_of_store("some/id", {}, states("some/id", (file,))))
     assert len(set(names)) == 4
     assert all(name.startswith("some_id-") for name in names)
     with pytest.raises(NotFound, match="a file of dataset 'some/id' is gone"):
-        store_name("some/id", {}, (tmp_path / "gone.nc",))
+        states("some/id", (tmp_path / "gone.nc",))
 
 
 def store_of(scenario: str) -> str:

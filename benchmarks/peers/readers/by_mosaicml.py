@@ -28,16 +28,15 @@ class _Absent(ModuleType):
         return object
 
 
-for name in (
-    "torchvision",
-    "torchvision.datasets",
-    "torchvision.transforms",
-    "torchvision.transforms.functional",
-):
-    sys.modules[name] = _Absent(name)
+def _without_torchvision() -> None:
+    """Before `streaming` is imported; this process reads nothing else."""
+    for name in ("datasets", "transforms", "transforms.functional"):
+        sys.modules[f"torchvision.{name}"] = _Absent(f"torchvision.{name}")
+    sys.modules["torchvision"] = _Absent("torchvision")
 
 
 def write(rows: Any, folder: Path, given: dict[str, Any]) -> None:
+    _without_torchvision()
     from streaming import MDSWriter
 
     shape = ",".join(map(str, rows.shape[1:]))
@@ -47,6 +46,7 @@ def write(rows: Any, folder: Path, given: dict[str, Any]) -> None:
 
 
 def read(folder: Path, given: dict[str, Any]) -> Callable[[int], Iterable[torch.Tensor]]:
+    _without_torchvision()
     from streaming import StreamingDataset
     from streaming.base.util import clean_stale_shared_memory
 

@@ -1,11 +1,11 @@
-"""maelio itself; the arguments are its options."""
+"""`maelio convert`, as a user types it; the arguments are its options."""
 
 import json
 import sys
 
-from maelio.converters.convert import convert
-from maelio.converters.options import Options
+from maelio.cli import main
 
 if __name__ == "__main__":
     target, arguments, *sources = sys.argv[1:]
-    convert(sources, target, Options(**json.loads(arguments)))
+    options = [text for name, value in json.loads(arguments).items() for text in (f"--{name}", str(value))]
+    raise SystemExit(main(["convert", *options, *sources, target]))

@@ -112,7 +112,9 @@ class Cluster:
         def mended() -> bool:
             if self._idle() == set(NODES):
                 return True
-            self.call("scontrol", "update", f"nodename={node}", "state=resume")  # refused once it came back by itself
+            self.call(
+                "scontrol", "update", f"nodename={node}", "state=resume"
+            )  # refused once it came back by itself
             return False
 
         self.wait(mended, "nodes are not up")

@@ -30,7 +30,7 @@ def read_by_bash(text: str) -> list[str]:
     return done.stdout.decode().split("\0")[:-1]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(words, min_size=1), st.lists(words), words, st.lists(words))
 def test_any_text_arrives_in_the_job_as_it_is(
     command: list[str], modules: list[str], image: str, binds: list[str]
@@ -43,7 +43,6 @@ def test_any_text_arrives_in_the_job_as_it_is(
     assert read_by_bash(script(job, command)) == inside + command
 
 
-@settings(deadline=None)
 @given(words, words, words)
 def test_any_text_is_one_argument_of_sbatch(partition: str, name: str, comment: str) -> None:
     command = sbatch_command(Job(partition=partition), name=name, comment=comment)
@@ -99,7 +98,6 @@ jobs = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(jobs, jobs)
 def test_what_a_job_says_goes_before_its_site(site: Job, job: Job) -> None:
     merged = over(site, job)

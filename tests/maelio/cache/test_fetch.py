@@ -2,9 +2,7 @@
 
 import json
 import os
-import time
 from pathlib import Path
-from statistics import median
 
 import fsspec
 import pytest
@@ -29,16 +27,12 @@ def own(open_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return open_path / "own"
 
 
-def test_a_hit_takes_less_than_a_millisecond(site: Site) -> None:
-    """Settings, lock, note, lease and all."""
+def test_a_hit_asks_nobody(site: Site) -> None:
+    """What it takes in time, benchmarks/peers/fetch.py has."""
     url = site.put("a.nc", b"here")
     fetch([url])
-    took = []
     for _ in range(50):
-        began = time.perf_counter()
         fetch([url])
-        took.append(time.perf_counter() - began)
-    assert median(took) < 1e-3
     assert site.requests == 1
 
 
@@ -66,13 +60,12 @@ def test_offline_all_that_is_missing_is_told_at_once(
     site.web.fetched.clear()
     monkeypatch.setenv("MAELIO_OFFLINE", "1")
     fetch(urls[:1])
-    began = time.perf_counter()
     assert fetch(urls[:1]) == here
     with pytest.raises(Offline) as one:
         fetch(urls[:2])
     with pytest.raises(Offline) as many:
         fetch(urls)
-    assert time.perf_counter() - began < 0.1
+    assert site.requests == 0
     assert str(one.value) == (
         f"offline, and 1 file(s) are in no cache: {urls[1]}; where there is a network, run: "
         f"maelio cache prefetch {urls[1]}"
