@@ -14,7 +14,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.sorting import FlowRunSort, LogSort
 from prefect.exceptions import ObjectNotFound
-from prefect.flows import load_flow_from_entrypoint
+from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.settings import get_current_settings
 from prefect.states import Cancelling
 from prefect.utilities.callables import parameter_schema
@@ -65,7 +65,7 @@ def deploy(
     text = (Path(str(files("maelio.flows"))) / "prefect.yaml").read_text()
     names = []
     for one in yaml.safe_load(text)["deployments"]:
-        flow = load_flow_from_entrypoint(one["entrypoint"])
+        flow: Flow[..., Any] = load_flow_from_entrypoint(one["entrypoint"])
         pool_name = pool or one["work_pool"]["name"]
         try:
             client.create_deployment(

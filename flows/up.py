@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from prefect.workers.base import BaseWorker
 from prefect.workers.process import ProcessWorker
@@ -43,7 +43,7 @@ def served(folder: Path, *, port: int | None = None, database: str | None = None
         server.stop()
 
 
-def worker_of(kind: Kind, pool: str) -> BaseWorker:
+def worker_of(kind: Kind, pool: str) -> BaseWorker[Any, Any, Any]:
     """Of this work pool, which it makes if it is missing."""
     if kind == "slurm":
         return SlurmWorker(pool)

@@ -34,32 +34,40 @@ class Job(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     site: Text | None = Field(
-        None, description="name of a site file that comes with maelio, or a path to one"
+        default=None, description="name of a site file that comes with maelio, or a path to one"
     )
-    partition: Text | None = Field(None, description="sbatch --partition")
-    account: Text | None = Field(None, description="sbatch --account")
-    qos: Text | None = Field(None, description="sbatch --qos")
-    time_limit: Text | None = Field(None, description="sbatch --time: minutes or D-HH:MM:SS")
-    nodes: int | None = Field(None, ge=1, description="sbatch --nodes")
-    tasks_per_node: int | None = Field(None, ge=1, description="sbatch --ntasks-per-node")
-    cpus_per_task: int | None = Field(None, ge=1, description="sbatch --cpus-per-task")
-    memory: Text | None = Field(None, description="sbatch --mem, of each node: 16G")
-    gpus_per_node: int | None = Field(None, ge=0, description="sbatch --gpus-per-node")
-    constraint: Text | None = Field(None, description="sbatch --constraint")
-    reservation: Text | None = Field(None, description="sbatch --reservation")
-    options: list[Text] | None = Field(None, description="more options of sbatch, as they are")
-    modules: list[Text] | None = Field(None, description="what `module load` gets")
-    prolog: list[Text] | None = Field(None, description="lines of shell before the run")
-    image: Text | None = Field(None, description="container image: a .sif file, a folder, docker://...")
-    container: Text | None = Field(None, description="what runs an image: apptainer (default) or singularity")
-    container_options: list[Text] | None = Field(None, description="more options of `apptainer exec`")
-    binds: list[Text] | None = Field(None, description="folders that the container sees: SRC[:DST[:ro]]")
-    working_folder: Folder | None = Field(None, description="sbatch --chdir; default: where the worker runs")
+    partition: Text | None = Field(default=None, description="sbatch --partition")
+    account: Text | None = Field(default=None, description="sbatch --account")
+    qos: Text | None = Field(default=None, description="sbatch --qos")
+    time_limit: Text | None = Field(default=None, description="sbatch --time: minutes or D-HH:MM:SS")
+    nodes: int | None = Field(default=None, ge=1, description="sbatch --nodes")
+    tasks_per_node: int | None = Field(default=None, ge=1, description="sbatch --ntasks-per-node")
+    cpus_per_task: int | None = Field(default=None, ge=1, description="sbatch --cpus-per-task")
+    memory: Text | None = Field(default=None, description="sbatch --mem, of each node: 16G")
+    gpus_per_node: int | None = Field(default=None, ge=0, description="sbatch --gpus-per-node")
+    constraint: Text | None = Field(default=None, description="sbatch --constraint")
+    reservation: Text | None = Field(default=None, description="sbatch --reservation")
+    options: list[Text] | None = Field(default=None, description="more options of sbatch, as they are")
+    modules: list[Text] | None = Field(default=None, description="what `module load` gets")
+    prolog: list[Text] | None = Field(default=None, description="lines of shell before the run")
+    image: Text | None = Field(
+        default=None, description="container image: a .sif file, a folder, docker://..."
+    )
+    container: Text | None = Field(
+        default=None, description="what runs an image: apptainer (default) or singularity"
+    )
+    container_options: list[Text] | None = Field(default=None, description="more options of `apptainer exec`")
+    binds: list[Text] | None = Field(
+        default=None, description="folders that the container sees: SRC[:DST[:ro]]"
+    )
+    working_folder: Folder | None = Field(
+        default=None, description="sbatch --chdir; default: where the worker runs"
+    )
     log_folder: Folder | None = Field(
-        None, description="where Slurm writes JOB.out; below the working folder"
+        default=None, description="where Slurm writes JOB.out; below the working folder"
     )
     restarts: int | None = Field(
-        None, ge=0, description="how often a run is started again after its job was lost"
+        default=None, ge=0, description="how often a run is started again after its job was lost"
     )
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from maelio.flows.deployed import Run
 
+__all__ = ["flow"]
+
 Pool = Annotated[str, typer.Option(metavar="NAME", help="Work pool.")]
 Named = Annotated[str, typer.Argument(metavar="RUN", help="Id or name of a flow run.")]
 Kind = Annotated[

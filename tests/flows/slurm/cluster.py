@@ -182,9 +182,10 @@ def cluster() -> Iterator[Cluster]:
         yield made
     finally:
         for daemon in made.daemons.values():  # nothing of theirs outlives the folder
-            for process in [*psutil.Process(daemon.pid).children(recursive=True), daemon]:
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
+            with suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(daemon.pid).children(recursive=True):
+                    child.kill()
+            daemon.kill()
             daemon.wait()
         for node in NODES:
             made.kill_steps(node)
