@@ -68,20 +68,21 @@ def deploy(
         flow: Flow[..., Any] = load_flow_from_entrypoint(one["entrypoint"])
         pool_name = pool or one["work_pool"]["name"]
         try:
-            client.create_deployment(
-                client.create_flow_from_name(flow.name),
-                one["name"],
-                description=one["description"],
-                entrypoint=one["entrypoint"],
-                parameters=one["parameters"],
-                parameter_openapi_schema=parameter_schema(flow).model_dump_for_openapi(),
-                work_pool_name=pool_name,
-                job_variables=variables or {},
-            )
+            client.read_work_pool(pool_name)
         except ObjectNotFound:
             raise NotFound(
-                f"no work pool {pool_name!r}: a worker makes it: maelio flow worker --pool {pool_name}"
+                f"no work pool {pool_name!r}; a worker makes it: maelio flow worker --pool {pool_name}"
             ) from None
+        client.create_deployment(
+            client.create_flow_from_name(flow.name),
+            one["name"],
+            description=one["description"],
+            entrypoint=one["entrypoint"],
+            parameters=one["parameters"],
+            parameter_openapi_schema=parameter_schema(flow).model_dump_for_openapi(),
+            work_pool_name=pool_name,
+            job_variables=variables or {},
+        )
         names.append(f"{flow.name}/{one['name']}")
     return names
 

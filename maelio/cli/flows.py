@@ -52,7 +52,9 @@ def up(
         temporary_settings({PREFECT_API_URL: url}),
     ):
         typer.echo(
-            f"pages   {url.removesuffix('/api')}\nfrom afar: {tunnel(port)}\nserver  export PREFECT_API_URL={url}"
+            f"pages      {url.removesuffix('/api')}\n"
+            f"from afar  {tunnel(port)}\n"
+            f"elsewhere  export PREFECT_API_URL={url}"
         )
         os.environ["PREFECT_API_URL"] = url
         work(kind, pool)
@@ -103,9 +105,9 @@ def start(
 def list_flow_runs(as_json: AsJson = False) -> None:
     """List the newest flow runs that the server knows, the newest last."""
     with _server() as client:
-        from maelio.flows.deployed import runs
+        from maelio.flows.deployed import runs as newest
 
-        _show(runs(client), as_json)
+        _show(newest(client), as_json)
 
 
 @flow.command()

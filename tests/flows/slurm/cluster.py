@@ -110,14 +110,14 @@ class Cluster:
         self.start_node(node)
 
         def mended() -> bool:
-            if self._idle() == set(NODES):
+            if node in self._up():  # at work, perhaps: a job that waited for it starts at once
                 return True
             self.call(
                 "scontrol", "update", f"nodename={node}", "state=resume"
             )  # refused once it came back by itself
             return False
 
-        self.wait(mended, "nodes are not up")
+        self.wait(mended, f"{node} is not up")
 
     def kill_steps(self, node: str) -> None:
         """What runs on a node beside slurmd. The supervisors of jobs first: they would still tell what became of them."""
@@ -128,12 +128,12 @@ class Cluster:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
-    def wait_until_idle(self) -> None:
+    def wait_until_up(self) -> None:
         """Raises NoCluster: a daemon ended, or the nodes are not up in time."""
-        self.wait(lambda: self._idle() == set(NODES), "nodes are not up")
+        self.wait(lambda: self._up() == set(NODES), "nodes are not up")
 
-    def _idle(self) -> set[str]:
-        return set(self.call("sinfo", "-h", "-N", "-p", "main", "-t", "idle", "-o", "%N").split())
+    def _up(self) -> set[str]:
+        return set(self.call("sinfo", "-h", "-N", "-p", "main", "-t", "idle,mix,alloc", "-o", "%N").split())
 
     def wait(self, reached: Callable[[], bool], trouble: str) -> None:
         end = time.monotonic() + START_S
@@ -178,7 +178,7 @@ def cluster() -> Iterator[Cluster]:
         made.start("slurmctld", _path("slurmctld"), "-D", "-i")
         for node in NODES:
             made.start_node(node)
-        made.wait_until_idle()
+        made.wait_until_up()
         yield made
     finally:
         for daemon in made.daemons.values():  # nothing of theirs outlives the folder
