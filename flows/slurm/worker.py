@@ -250,7 +250,12 @@ class SlurmWorker(BaseWorker[SlurmConfiguration, SlurmVariables, SlurmResult]):
     async def _adopt(self) -> None:
         """Take over what a worker of this name left: by the job's id, else by its comment, else from the start."""
         states = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-        mine = [run for run in await self._read(states) if run.labels.get("prefect.worker.name") == self.name]
+        busy = {*self._watch.runs.values(), *self._submitting_flow_run_ids}
+        mine = [
+            run
+            for run in await self._read(states)
+            if run.labels.get("prefect.worker.name") == self.name and run.id not in busy
+        ]
         jobs = await queue() if mine else {}
         for run in mine:
             found = newest(jobs, comment_of(run.id))
@@ -260,6 +265,7 @@ class SlurmWorker(BaseWorker[SlurmConfiguration, SlurmVariables, SlurmResult]):
             )
             if number:
                 await self.client.update_flow_run(run.id, infrastructure_pid=number)
+                self._watch.runs[number] = run.id
                 self._tasks.start_soon(self._follow_adopted, run, number)
             else:
                 await self.client.set_flow_run_state(run.id, _unsubmitted(run), force=True)

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+import urllib.error
 import urllib.request
 
 
@@ -15,8 +16,16 @@ def tell(kind: str) -> None:
     body = json.dumps({"state": {"type": kind}}).encode()
     request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=60) as answer:
-        answer.read()
+    for _ in range(100):
+        try:
+            with opener.open(request, timeout=60) as answer:
+                answer.read()
+            return
+        except urllib.error.HTTPError as error:  # sqlite is locked: Prefect's client asks again too
+            if error.code < 500:
+                raise
+            time.sleep(0.2)
+    raise RuntimeError(f"{address}: no answer")
 
 
 tell("RUNNING")
